@@ -1,0 +1,24 @@
+"""mmela: Efficient Local Attention (arXiv 2403.01123) for OpenMMLab.
+
+Importing it loads no toolbox. It teaches MMEngine where the configs of ``mmela::`` and
+``mmseg::`` lie, and registers :class:`ELA` under its plain name beside mmcv's plugin layers.
+"""
+
+from mmela.version import __version__
+
+try:
+    import mmengine  # noqa: F401
+    import torch  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f'mmela needs PyTorch and MMEngine, and {error.name or error} could not be imported; '
+        "install PyTorch for your machine and then `pip install 'mmela[onedl]'`."
+    ) from error
+
+from mmela.attentions import ELA
+from mmela.setup_openmmlab import register_config_packages, register_plain_name
+
+register_config_packages()
+register_plain_name('ELA', ELA)
+
+__all__ = ['ELA', '__version__']
