@@ -1,0 +1,88 @@
+"""The registry of mmela: a child of MMEngine's root ``MODELS``.
+
+The prefixed name, ``type='mmela.ELA'``, resolves from every scope without ``custom_imports``:
+MMEngine imports this module when it meets the prefix. The attentions are imported at the first
+look-up; a toolbox variant brings in its room, and so its toolbox, only when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NamedTuple
+
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import Registry
+
+from mmela.errors import ConfigError, did_you_mean
+
+
+class Room(NamedTuple):
+    """A package of mmela that needs one toolbox."""
+
+    module: str
+    toolbox: str
+    packages: str  # what pip installs: the maintained distribution, or the original
+
+
+DET = Room('mmela.det', 'MMDetection', '`pip install onedl-mmdetection` (or mmdet)')
+SEG = Room('mmela.seg', 'MMSegmentation', '`pip install onedl-mmsegmentation` (or mmsegmentation)')
+
+ROOMS = {
+    'CSPDarknet': DET,
+    'DetResNet': DET,
+    'SegResNet': SEG,
+    'SegResNetV1c': SEG,
+}
+
+
+class LazyRegistry(Registry):
+    """A registry that imports a room of mmela when one of its names is asked for."""
+
+    def get(self, key: str) -> type | None:
+        """Finds what is registered under a name.
+
+        Args:
+            key: A name, with or without the prefix ``mmela.``.
+
+        Returns:
+            The class.
+
+        Raises:
+            ConfigError: If mmela has no such name, or the toolbox that the class belongs to
+                cannot be imported.
+        """
+        scope, name = self.split_scope_key(key)
+        if scope not in (None, self.scope):
+            return super().get(key)
+        if name in ROOMS and name not in self._module_dict:
+            _import_room(ROOMS[name], name)
+        found = super().get(key)
+        if found is None:
+            names = sorted({*self._module_dict, *ROOMS})
+            raise ConfigError(
+                f"'mmela.{name}' is not a name of mmela, which has {', '.join(names)}"
+                + did_you_mean(name, names)
+            )
+        return found
+
+    def __contains__(self, key: str) -> bool:
+        name = self.split_scope_key(key)[1]
+        self.import_from_location()
+        return name in self._module_dict or name in ROOMS
+
+
+def _import_room(room: Room, name: str) -> None:
+    try:
+        import_module(room.module)
+    # A toolbox fails in many ways when it is imported: a missing package, a compiled extension
+    # built for another torch, a version assertion. Whoever asked for the name needs the cause.
+    except Exception as error:
+        raise ConfigError(
+            f"'mmela.{name}' needs {room.toolbox}, which could not be imported "
+            f'({type(error).__name__}: {error}); install it with {room.packages}.'
+        ) from error
+
+
+MODELS = LazyRegistry(
+    'model', parent=MMENGINE_MODELS, scope='mmela', locations=['mmela.attentions']
+)
