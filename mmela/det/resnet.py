@@ -1,0 +1,45 @@
+"""MMDetection's ResNet with plugins at every depth."""
+
+from __future__ import annotations
+
+from mmdet.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
+
+from mmela.registry import MODELS
+from mmela.residual import PluginBasicBlock, PluginBottleneck, PluginResNet
+
+
+class DetBasicBlock(PluginBasicBlock, BasicBlock):
+    """MMDetection's basic block with plugins."""
+
+
+class DetBottleneck(PluginBottleneck, Bottleneck):
+    """MMDetection's bottleneck with plugins."""
+
+
+@MODELS.register_module()
+class DetResNet(PluginResNet, ResNet):
+    """MMDetection's ResNet, whose depths 18 and 34 take plugins as 50, 101 and 152 do.
+
+    Without plugins it is its parent: modules, state-dict keys and outputs. With plugins every key
+    of the parent keeps its name, so the parent's checkpoints load.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        plugins: Entries ``dict(cfg=..., position=..., stages=...)`` as :mod:`mmela.plugins` says,
+            at the positions ``after_conv1``, ``after_conv2`` and, in the bottlenecks of 50 and
+            deeper, ``after_conv3``: behind that convolution's norm and activation, the last one
+            before the addition.
+        **kwargs: Everything else that ``mmdet.ResNet`` takes.
+
+    Raises:
+        ConfigError: If ``plugins`` is not in order.
+
+    Examples:
+        >>> import torch
+        >>> plugins = [dict(cfg=dict(type='mmela.ELA'), position='after_conv2')]
+        >>> backbone = DetResNet(depth=18, plugins=plugins)
+        >>> [tuple(out.shape) for out in backbone(torch.rand(1, 3, 32, 32))]
+        [(1, 64, 8, 8), (1, 128, 4, 4), (1, 256, 2, 2), (1, 512, 1, 1)]
+    """
+
+    plugin_blocks = {BasicBlock: DetBasicBlock, Bottleneck: DetBottleneck}
