@@ -74,7 +74,8 @@ def parse_plugins(
 def _parse_entry(entry: Any, label: str, positions: Sequence[str], num_stages: int) -> Plugin:
     if not isinstance(entry, Mapping):
         raise ConfigError(
-            f'{label} must be dict(cfg=dict(type=...), position=...), and {_short(entry)} was given.'
+            f'{label} must be dict(cfg=dict(type=...), position=...), and '
+            f'{_short(entry)} was given.'
         )
     for key in entry:
         if key not in ENTRY_KEYS:
@@ -140,12 +141,11 @@ def build_plugin(plugin: Plugin, in_channels: int) -> tuple[str, nn.Module]:
     try:
         inspect.signature(layer_class).bind(**arguments)
     except TypeError as error:
-        allowed = [name for name in inspect.signature(layer_class).parameters]
+        allowed = list(inspect.signature(layer_class).parameters)
         unknown = [name for name in arguments if name not in allowed]
         hint = did_you_mean(unknown[0], allowed) if unknown else '.'
         raise ConfigError(
-            f'{plugin.label}: {layer_class.__name__} takes {", ".join(allowed)}, and '
-            f'{error}' + hint
+            f'{plugin.label}: {layer_class.__name__} takes {", ".join(allowed)}, and {error}' + hint
         ) from error
     try:
         layer = layer_class(**arguments)
@@ -154,7 +154,7 @@ def build_plugin(plugin: Plugin, in_channels: int) -> tuple[str, nn.Module]:
     return f'{infer_abbr(layer_class)}{postfix}', layer
 
 
-def _resolve(layer_type: Any, label: str) -> type[nn.Module]:
+def _resolve(layer_type: Any, label: str) -> Any:
     """The class of a plugin: looked up in the scope in force, then in the root registry."""
     if inspect.isclass(layer_type):
         return layer_type
@@ -193,7 +193,7 @@ def add_plugins(module: nn.Module, plugins: Iterable[Plugin], in_channels: int) 
         name, layer = build_plugin(plugin, in_channels)
         if hasattr(module, name):
             raise ConfigError(
-                f"{plugin.label}: its place has a '{name}' already; give the second one a postfix, "
+                f"{plugin.label}: its place holds '{name}' already; give the second one a postfix, "
                 f"cfg=dict(type={plugin.cfg['type']!r}, ..., postfix='2')."
             )
         module.add_module(name, layer)
@@ -210,9 +210,7 @@ def at(plugins: Iterable[Plugin], position: str, stage: int | None = None) -> li
     ]
 
 
-def warn_if_frozen(
-    owner: str, frozen_stages: int, places: Mapping[str, Sequence[Plugin]]
-) -> None:
+def warn_if_frozen(owner: str, frozen_stages: int, places: Mapping[str, Sequence[Plugin]]) -> None:
     """Says once that freezing early stages freezes the new layers in them too.
 
     Args:

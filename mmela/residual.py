@@ -18,8 +18,11 @@ from torch import Tensor, nn
 
 from mmela.plugins import Plugin, add_plugins, at, parse_plugins, warn_if_frozen
 
+# Stands for the toolbox's class that follows the mixin: what a mixin uses, that class has.
+Parent: Any = nn.Module
 
-class PluginBasicBlock(nn.Module):
+
+class PluginBasicBlock(Parent):
     """Goes in front of a toolbox's ``BasicBlock``: positions ``after_conv1``, ``after_conv2``."""
 
     def __init__(self, *args: Any, plugins: list[Plugin], **kwargs: Any) -> None:
@@ -57,7 +60,7 @@ class PluginBasicBlock(nn.Module):
         return self.relu(body(x))
 
 
-class PluginBottleneck(nn.Module):
+class PluginBottleneck(Parent):
     """Goes in front of a toolbox's ``Bottleneck``, whose forward knows the three positions."""
 
     def __init__(self, *args: Any, plugins: list[Plugin], **kwargs: Any) -> None:
@@ -71,7 +74,7 @@ class PluginBottleneck(nn.Module):
     forward_plugin = PluginBasicBlock.forward_plugin
 
 
-class PluginResNet(nn.Module):
+class PluginResNet(Parent):
     """Goes in front of a toolbox's ``ResNet`` and lets every depth take plugins.
 
     A subclass names the blocks to exchange in ``plugin_blocks``: the toolbox's block to the same

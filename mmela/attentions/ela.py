@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Union
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -96,9 +96,9 @@ class ELA(BaseModule):
         kernel_size: int | None = None,
         groups: int | None = None,
         num_groups: int | None = None,
-        residual: Union[bool, Literal['scaled']] = False,
+        residual: bool | Literal['scaled'] = False,
         strict: bool = False,
-        fused: Union[bool, Literal['auto']] = 'auto',
+        fused: bool | Literal['auto'] = 'auto',
         init_cfg: Any = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -230,7 +230,7 @@ def _divisor(name: str, count: Any, channels: int, strict: bool) -> int:
     return divisor
 
 
-@lru_cache(maxsize=None)
+@cache
 def _warn_once(message: str) -> None:
     """Warns of each message once a process: a network holds the same layer many times."""
     warnings.warn(message, stacklevel=4)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmdet.models.backbones.csp_darknet import CSPDarknet as _CSPDarknet
-from torch import nn
 
 from mmela.plugins import add_plugins, at, parse_plugins, warn_if_frozen
 from mmela.registry import MODELS
@@ -76,6 +75,6 @@ class CSPDarknet(_CSPDarknet):
         return self
 
 
-def _out_channels(stage: nn.Sequential) -> int:
+def _out_channels(stage: Any) -> int:
     """Channels that leave a stage: its last layer is a CSP layer, closed by `final_conv`."""
     return stage[-1].final_conv.conv.out_channels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from mmela.errors import ConfigError
 from mmela.ops.lean import ela_lean
 from mmela.ops.reference import ela_reference
 
-Fused = Union[bool, Literal['auto']]
+Fused = bool | Literal['auto']
 
 
 def ela(
@@ -74,7 +74,8 @@ def _is_captured() -> bool:
     They need the plain formula: it consists of standard operators, and a compiler fuses it better
     than it could fuse a hand-written backward that it cannot see into.
     """
-    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or _is_compiling()
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return tracing or torch.onnx.is_in_onnx_export() or _is_compiling()
 
 
 def _is_compiling() -> bool:

@@ -69,7 +69,7 @@ class _LeanELA(torch.autograd.Function):
         residual: bool,
         eps: float,
     ) -> Tensor:
-        options = dict(groups=groups, num_groups=num_groups, eps=eps)
+        options: dict[str, Any] = dict(groups=groups, num_groups=num_groups, eps=eps)
         parameters = (conv_weight, gn_weight, gn_bias, scale)
         z_h, z_w = strip_means(x)
         y_h, y_w = _gates(z_h, z_w, *parameters, **options)
@@ -88,7 +88,7 @@ class _LeanELA(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *small = ctx.saved_tensors
         # z_h, z_w and the parameters, as leaves of a graph of vectors: PyTorch differentiates it.
-        leaves = [None if t is None else t.detach().requires_grad_() for t in small]
+        leaves: list[Any] = [None if t is None else t.detach().requires_grad_() for t in small]
         with torch.enable_grad():
             y_h, y_w = _gates(*leaves, **ctx.options)
         a = y_h.detach().to(x.dtype).unsqueeze(3)  # (N, C, H, 1)

@@ -1,12 +1,12 @@
-"""Efficient Local Attention written as its formula.
+r"""Efficient Local Attention written as its formula.
 
 Source: Xu and Wan, "ELA: Efficient Local Attention for Deep Convolutional Neural Networks",
 arXiv 2403.01123, section 3.3. For a feature map :math:`x` of shape (N, C, H, W):
 
 .. math::
-    z_h = mean_W(x), \\quad z_w = mean_H(x), \\quad
-    y = sigmoid(GroupNorm(Conv1d(z))), \\quad
-    out = x \\cdot y_h \\cdot y_w
+    z_h = mean_W(x), \quad z_w = mean_H(x), \quad
+    y = sigmoid(GroupNorm(Conv1d(z))), \quad
+    out = x \cdot y_h \cdot y_w
 
 One convolution (no bias) and one normalisation serve both axes. Everything between the means and
 the sigmoid is computed in :func:`gate_dtype`, and the gates are cast to the dtype of ``x`` last.
@@ -104,9 +104,7 @@ def ela_gates(
     """
     z_h, z_w = strip_means(x)
     y_h, y_w = (
-        axis_gate(
-            z, conv_weight, gn_weight, gn_bias, groups=groups, num_groups=num_groups, eps=eps
-        )
+        axis_gate(z, conv_weight, gn_weight, gn_bias, groups=groups, num_groups=num_groups, eps=eps)
         for z in (z_h, z_w)
     )
     return y_h.unsqueeze(3), y_w.unsqueeze(2)

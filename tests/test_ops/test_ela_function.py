@@ -1,0 +1,183 @@
+"""The function against the formula written out in NumPy, and the implementations against it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmela.ops import ela, ela_gates, ela_lean, ela_reference
+
+IMPLEMENTATIONS = {'reference': ela_reference, 'lean': ela_lean}
+SHAPES = [(2, 16, 7, 5), (1, 16, 1, 9), (2, 16, 6, 1), (1, 16, 1, 1), (3, 16, 8, 8)]
+
+
+def make_inputs(shape, *, kernel_size=5, groups=4, dtype=torch.float64, scaled=False, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    channels = shape[1]
+
+    def normal(*size):
+        return torch.randn(*size, generator=generator, dtype=torch.float64).to(dtype)
+
+    tensors = [
+        normal(*shape),
+        normal(channels, channels // groups, kernel_size),
+        1 + 0.3 * normal(channels),
+        0.3 * normal(channels),
+    ]
+    return [*tensors, normal(channels)] if scaled else tensors
+
+
+def gate_by_hand(z, weight, gn_weight, gn_bias, groups, num_groups, eps=1e-5):
+    """sigmoid(GroupNorm(Conv1d(z))) with loops, for z of shape (N, C, L)."""
+    n, channels, length = z.shape
+    width, kernel_size = weight.shape[1:]
+    padded = np.pad(z, [(0, 0), (0, 0), (kernel_size // 2, kernel_size // 2)])
+    out = np.zeros_like(z)
+    for c in range(channels):
+        first = c // (channels // groups) * width
+        for j in range(length):
+            window = padded[:, first : first + width, j : j + kernel_size]
+            out[:, c, j] = (window * weight[c]).sum(axis=(1, 2))
+    grouped = out.reshape(n, num_groups, -1)
+    mean, var = grouped.mean(2, keepdims=True), grouped.var(2, keepdims=True)
+    out = ((grouped - mean) / np.sqrt(var + eps)).reshape(n, channels, length)
+    return 1 / (1 + np.exp(-(out * gn_weight[:, None] + gn_bias[:, None])))
+
+
+@pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
+@pytest.mark.parametrize('residual', [False, True])
+@pytest.mark.parametrize('scaled', [False, True])
+@pytest.mark.parametrize('shape', SHAPES)
+def test_output_is_the_formula(implementation, residual, scaled, shape):
+    inputs = make_inputs(shape, scaled=scaled)
+    out = IMPLEMENTATIONS[implementation](*inputs, groups=4, num_groups=8, residual=residual)
+
+    x, weight, gn_weight, gn_bias, *scale = (t.numpy() for t in inputs)
+    y_h = gate_by_hand(x.mean(3), weight, gn_weight, gn_bias, 4, 8)[:, :, :, None]
+    y_w = gate_by_hand(x.mean(2), weight, gn_weight, gn_bias, 4, 8)[:, :, None, :]
+    expected = x * y_h * y_w
+    if scaled:
+        expected = scale[0][:, None, None] * expected
+    if residual:
+        expected = x + expected
+    np.testing.assert_allclose(out.numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
+@pytest.mark.parametrize('residual', [False, True])
+@pytest.mark.parametrize('scaled', [False, True])
+def test_gradients_are_those_of_finite_differences(implementation, residual, scaled):
+    inputs = [t.requires_grad_() for t in make_inputs((2, 8, 4, 3), groups=2, scaled=scaled)]
+
+    def function(*tensors):
+        return IMPLEMENTATIONS[implementation](*tensors, groups=2, num_groups=4, residual=residual)
+
+    assert torch.autograd.gradcheck(function, inputs)
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('scaled', [False, True])
+def test_lean_gradients_are_those_of_the_formula(shape, scaled):
+    grads = {}
+    for name, implementation in IMPLEMENTATIONS.items():
+        inputs = [t.requires_grad_() for t in make_inputs(shape, scaled=scaled)]
+        out = implementation(*inputs, groups=4, num_groups=16, residual=scaled)
+        out.backward(torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out))
+        grads[name] = [t.grad for t in inputs]
+    for lean, reference in zip(grads['lean'], grads['reference'], strict=True):
+        torch.testing.assert_close(lean, reference, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize('make_grad', ['expanded', 'transposed', 'channels_last'])
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_lean_takes_gradients_of_any_layout(make_grad, memory_format):
+    x, *parameters = make_inputs((2, 16, 6, 6))
+    grad = {
+        'expanded': torch.tensor(0.7, dtype=x.dtype).expand_as(x),
+        'transposed': make_inputs((2, 16, 6, 6), seed=1)[0].transpose(2, 3),
+        'channels_last': make_inputs((2, 16, 6, 6), seed=1)[0].to(
+            memory_format=torch.channels_last
+        ),
+    }[make_grad]
+    grads = []
+    for implementation in (ela_lean, ela_reference):
+        leaf = x.clone().to(memory_format=memory_format).requires_grad_()
+        out = implementation(leaf, *parameters, groups=4, num_groups=8)
+        grads += torch.autograd.grad(out, leaf, grad)
+    torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_memory_format_is_kept_in_both_directions(memory_format):
+    x, *parameters = make_inputs((2, 16, 6, 5), dtype=torch.float32)
+    x = x.to(memory_format=memory_format).requires_grad_()
+    out = ela(x, *parameters, groups=4, num_groups=8)
+    (grad,) = torch.autograd.grad(out.square().sum(), x)
+    assert out.is_contiguous(memory_format=memory_format)
+    assert grad.is_contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize('residual', [False, True])
+def test_lean_keeps_nothing_of_full_size_but_its_input(residual):
+    inputs = [t.requires_grad_() for t in make_inputs((2, 16, 12, 10))]
+    x = inputs[0]
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        ela_lean(*inputs, groups=4, num_groups=8, residual=residual)
+    full = [t for t in kept if t.numel() >= x.numel()]
+    assert len(full) == 1 and full[0].data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_maps_have_gates_of_single_precision(implementation, dtype):
+    x, *parameters = make_inputs((2, 16, 9, 7), dtype=dtype)
+    out = IMPLEMENTATIONS[implementation](x, *parameters, groups=4, num_groups=8)
+    y_h, y_w = ela_gates(x, *parameters, groups=4, num_groups=8)
+    exact = ela_reference(x.double(), *(p.double() for p in parameters), groups=4, num_groups=8)
+    assert out.dtype == dtype and y_h.dtype == y_w.dtype == torch.float32
+    # Three roundings, of the gates and of two products, each of half a unit in the last place.
+    unit = torch.finfo(dtype).eps
+    assert ((out.double() - exact).abs() <= 2 * unit * exact.abs() + 1e-6).all()
+
+
+@pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
+def test_autocast_does_not_lower_the_precision_of_the_gate(implementation):
+    inputs = make_inputs((2, 16, 9, 7), dtype=torch.float32)
+    function = IMPLEMENTATIONS[implementation]
+    outside = function(*inputs, groups=4, num_groups=8)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        inside = function(*inputs, groups=4, num_groups=8)
+    assert torch.equal(inside, outside)
+
+
+@pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
+def test_parameters_of_another_precision_get_gradients_of_their_own(implementation):
+    x, *parameters = make_inputs((2, 16, 5, 5), dtype=torch.float16)
+    parameters = [p.float().requires_grad_() for p in parameters]
+    out = IMPLEMENTATIONS[implementation](x.requires_grad_(), *parameters, groups=4, num_groups=8)
+    out.float().sum().backward()
+    assert x.grad.dtype == torch.float16
+    assert all(p.grad.dtype == torch.float32 for p in parameters)
+
+
+@pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
+def test_one_element_groups_normalise_to_zero(implementation):
+    """A map of 1x1 with one channel a group: the gate is sigmoid(bias), whatever the map holds."""
+    x, weight, gn_weight, gn_bias = make_inputs((1, 16, 1, 1), dtype=torch.float32)
+    x = (1e4 * x).requires_grad_()
+    weight.requires_grad_()
+    out = IMPLEMENTATIONS[implementation](x, weight, gn_weight, gn_bias, groups=4, num_groups=16)
+    gate = torch.sigmoid(gn_bias).view(1, 16, 1, 1)
+    torch.testing.assert_close(out, x * gate * gate)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, (gate * gate).expand_as(x))
+    assert not weight.grad.any()
+
+
+def test_tracing_and_compiling_see_the_plain_formula():
+    inputs = make_inputs((1, 16, 6, 5), dtype=torch.float32)
+    traced = torch.jit.trace(lambda *t: ela(*t, groups=4, num_groups=8), tuple(inputs))
+    assert 'PythonOp' not in str(traced.graph)
+    torch.testing.assert_close(traced(*inputs), ela(*inputs, groups=4, num_groups=8))

@@ -1,0 +1,109 @@
+"""The grammar of a ``plugins`` list and every sentence it answers a mistake with."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from mmela import ELA
+from mmela.errors import ConfigError
+from mmela.plugins import add_plugins, at, build_plugin, parse_plugins
+
+ELA_T = dict(type='mmela.ELA', variant='T')
+
+
+def parse(plugins):
+    return parse_plugins(
+        plugins, owner='mmela.Net', positions=('after_conv1', 'after_conv2'), num_stages=3
+    )
+
+
+@pytest.mark.parametrize('empty', [None, [], ()])
+def test_no_plugins_are_no_plugins(empty):
+    assert parse(empty) == []
+
+
+def test_stages_left_out_mean_all_of_them():
+    (plugin,) = parse([dict(cfg=ELA_T, position='after_conv1')])
+    assert plugin.stages == (True, True, True)
+
+
+def test_entries_are_found_by_position_and_stage_in_order():
+    plugins = parse(
+        [
+            dict(cfg=dict(ELA_T, postfix=1), position='after_conv2', stages=(True, True, False)),
+            dict(cfg=ELA_T, position='after_conv1'),
+            dict(cfg=dict(ELA_T, postfix=2), position='after_conv2', stages=[False, True, True]),
+        ]
+    )
+    assert [p.cfg.get('postfix') for p in at(plugins, 'after_conv2', 1)] == [1, 2]
+    assert [p.cfg.get('postfix') for p in at(plugins, 'after_conv2', 0)] == [1]
+
+
+def test_a_layer_is_named_after_its_abbreviation_and_postfix():
+    (plugin,) = parse([dict(cfg=dict(ELA_T, postfix='_x'), position='after_conv1')])
+    name, layer = build_plugin(plugin, 64)
+    assert name == 'ela_x'
+    assert isinstance(layer, ELA) and layer.in_channels == 64 and layer.variant == 'T'
+
+
+def test_building_leaves_the_config_as_it_was():
+    entry = dict(cfg=dict(ELA_T, postfix=1), position='after_conv1')
+    add_plugins(nn.Module(), parse([entry]), 64)
+    assert entry == dict(cfg=dict(ELA_T, postfix=1), position='after_conv1')
+
+
+@pytest.mark.parametrize('layer_type', ['ELA', 'mmela.ELA', ELA])
+def test_a_layer_may_be_named_or_given(layer_type):
+    (plugin,) = parse([dict(cfg=dict(type=layer_type), position='after_conv1')])
+    assert isinstance(build_plugin(plugin, 64)[1], ELA)
+
+
+def test_plugin_layers_of_mmcv_are_plugins_too():
+    (plugin,) = parse([dict(cfg=dict(type='ContextBlock', ratio=0.25), position='after_conv1')])
+    assert build_plugin(plugin, 64)[0] == 'context_block'
+
+
+ENTRY = dict(cfg=ELA_T, position='after_conv1')
+PARSING = {
+    r'plugins of mmela.Net must be a list': dict(ENTRY),
+    r'plugins\[0\] of mmela.Net must be dict\(cfg=': ['mmela.ELA'],
+    r"plugins\[1\] of mmela.Net lacks 'position'": [ENTRY, dict(cfg=ELA_T)],
+    r"plugins\[0\] of mmela.Net lacks 'cfg'": [dict(position='after_conv1')],
+    r"a key 'type'.*write it inside cfg": [dict(type='mmela.ELA', position='after_conv1')],
+    r"a key 'stage'.*did you mean 'stages'": [dict(ENTRY, stage=(True,) * 3)],
+    r"no position 'after_conf2'.*did you mean 'after_conv2'": [
+        dict(cfg=ELA_T, position='after_conf2')
+    ],
+    r'positions are after_conv1, after_conv2\.': [dict(cfg=ELA_T, position='neck')],
+    r'one bool for each of the 3 stages, such as \(False, True, True\), and \(True,\)': [
+        dict(ENTRY, stages=(True,))
+    ],
+    r'one bool for each of the 3 stages.* and \(0, 1, 1\)': [dict(ENTRY, stages=(0, 1, 1))],
+    r"cfg must be a dict with the layer's type": [dict(cfg='mmela.ELA', position='after_conv1')],
+}
+BUILDING = {
+    r"'mmela.Ela' is not a name of mmela.*did you mean 'ELA'": dict(type='mmela.Ela'),
+    r"no layer is registered as 'ElaLayer'": dict(type='ElaLayer'),
+    r"unexpected keyword argument 'varient'; did you mean 'variant'": dict(ELA_T, varient='T'),
+    r'kernel_size must be odd': dict(ELA_T, kernel_size=4),
+}
+
+
+@pytest.mark.parametrize('sentence', PARSING)
+def test_a_wrong_entry_is_answered_with_a_sentence(sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        parse(PARSING[sentence])
+
+
+@pytest.mark.parametrize('sentence', BUILDING)
+def test_a_wrong_layer_is_answered_with_a_sentence(sentence):
+    (plugin,) = parse([dict(cfg=BUILDING[sentence], position='after_conv1')])
+    with pytest.raises(ConfigError, match=r'plugins\[0\] of mmela.Net: .*' + sentence):
+        build_plugin(plugin, 64)
+
+
+def test_two_layers_of_one_name_need_a_postfix():
+    plugins = parse([ENTRY, ENTRY])
+    with pytest.raises(ConfigError, match=r"plugins\[1\].*'ela' already.*postfix='2'"):
+        add_plugins(nn.Module(), plugins, 64)
