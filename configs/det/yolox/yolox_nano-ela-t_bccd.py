@@ -18,10 +18,10 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='YOLOXHSVRandomAug'),
     dict(type='RandomResize', scale=image_scale, ratio_range=(0.8, 1.25), keep_ratio=True),
     dict(type='RandomCrop', crop_size=image_scale),
     dict(type='RandomFlip', prob=[0.3, 0.3], direction=['horizontal', 'vertical']),
-    dict(type='YOLOXHSVRandomAug'),
     dict(type='Pad', size=image_scale, pad_val=dict(img=(114.0, 114.0, 114.0))),
     dict(type='PackDetInputs'),
 ]
@@ -63,8 +63,8 @@ val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
 # About 6 minutes on two CPU cores, from scratch.
-max_epochs = 20
-train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+max_epochs = 36
+train_cfg = dict(max_epochs=max_epochs, val_interval=12)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
@@ -89,5 +89,5 @@ custom_hooks = [
 ]
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(interval=5, max_keep_ckpts=1, save_best='coco/bbox_mAP'),
+    checkpoint=dict(interval=12, max_keep_ckpts=1, save_best='coco/bbox_mAP'),
 )

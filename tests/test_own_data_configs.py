@@ -1,0 +1,66 @@
+"""The two patterns for one's own data, on the data sets that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+
+from mmela.runtime import load_config
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / 'shared' / 'data'
+PATTERNS = {
+    'configs/det/yolox/yolox_nano-ela-t_bccd.py': (SHARED / 'bccd', 'data/bccd', 205, 87),
+    'configs/seg/deeplabv3/deeplabv3_r18-ela-b_clothes.py': (
+        SHARED / 'clothes_seg',
+        'data/clothes_seg',
+        700,
+        304,
+    ),
+}
+
+
+@pytest.fixture(params=PATTERNS)
+def pattern(request, tmp_path, monkeypatch):
+    """The config and the numbers of its pictures, read where `data/` links to the data sets."""
+    source, place, *counts = PATTERNS[request.param]
+    if not source.is_dir():
+        pytest.skip(f'{source.name} is not beside this checkout')
+    link = tmp_path / place
+    link.parent.mkdir()
+    link.symlink_to(source.resolve())
+    monkeypatch.chdir(tmp_path)
+    return load_config(ROOT / request.param), counts
+
+
+def test_the_data_set_is_read_as_the_config_says(pattern):
+    cfg, (num_train, num_val) = pattern
+    init_default_scope(cfg.default_scope)
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == num_train
+    assert len(DATASETS.build(cfg.val_dataloader.dataset)) == num_val
+
+
+def test_a_real_batch_gives_a_loss_and_gradients(pattern):
+    cfg, _ = pattern
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).train()
+    model.init_weights()
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    items = [dataset[i] for i in range(8)]
+    batch = {
+        'inputs': [item['inputs'] for item in items],
+        'data_samples': [item['data_samples'] for item in items],
+    }
+    batch = model.data_preprocessor(batch, training=True)
+    loss, _ = model.parse_losses(model(**batch, mode='loss'))
+    loss.backward()
+    assert torch.isfinite(loss)
+    attention = {n: p for n, p in model.named_parameters() if '.ela.' in n}
+    assert attention and all(torch.isfinite(p.grad).all() for p in attention.values())
+    # `zero_init_residual` closes the blocks of a ResNet for the first step.
+    closed = cfg.default_scope == 'mmseg'
+    assert closed or all(p.grad.abs().sum() > 0 for p in attention.values())
