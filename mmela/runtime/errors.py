@@ -1,0 +1,132 @@
+"""A person's mistake ends in one message on stderr and exit status 2, never in a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmela.errors import ConfigError, did_you_mean
+
+#: Exit status after a person's mistake, the one that argparse uses too.
+USER_ERROR_STATUS = 2
+
+_LOCAL_RANK_VARIABLES = {
+    'pytorch': 'LOCAL_RANK',
+    'slurm': 'SLURM_LOCALID',
+    'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK',
+}
+
+
+#: How long the other processes of a machine leave it to the first to speak.
+_SPEAKER_SECONDS = 30
+
+
+class UserError(Exception):
+    """Something that the person at the keyboard can put right; the message says how."""
+
+
+def local_rank(launcher: str) -> int:
+    """The number of this process on its machine, known before processes are connected.
+
+    Args:
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Returns:
+        The local rank, 0 without a launcher.
+    """
+    return int(os.environ.get(_LOCAL_RANK_VARIABLES.get(launcher, ''), 0))
+
+
+@contextmanager
+def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
+    """Turns a mistake inside the block into a message and exit status 2.
+
+    Args:
+        launcher: How the processes were started; the first process of a machine speaks.
+
+    Raises:
+        SystemExit: With status 2 after a :class:`UserError` or :class:`ConfigError`.
+    """
+    try:
+        yield
+    except (UserError, ConfigError) as error:
+        if local_rank(launcher) != 0:
+            # The first process says the same; a launcher that saw this one end before would end
+            # that one, and nobody would hear of it. So this one waits to be ended by it.
+            time.sleep(_SPEAKER_SECONDS)
+        print(f'error: {_without_builder_prefix(str(error))}', file=sys.stderr, flush=True)
+        raise SystemExit(USER_ERROR_STATUS) from None
+
+
+@contextmanager
+def explain_config_errors() -> Iterator[None]:
+    """Translates what MMEngine's registries say about a config into a sentence.
+
+    Only what a registry raises itself is translated: a type that nobody registered and an
+    argument that a type does not take. Whatever fails inside a class keeps its traceback.
+
+    Raises:
+        UserError: In place of the registry's ``KeyError`` or ``TypeError``.
+    """
+    try:
+        yield
+    except KeyError as error:
+        sentence = _unknown_type(str(error.args[0]) if error.args else '')
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
+    except TypeError as error:
+        if not _raised_by_registry(error):
+            raise
+        raise UserError(f'the config does not fit the code: {_first_line(error)}.') from error
+
+
+def _unknown_type(message: str) -> str | None:
+    match = re.search(r'([\w.:]+) is not in the (?:(\w+)::)?([\w ]+) registry', message)
+    if match is None:
+        return None
+    name, scope, kind = match.groups()
+    of = f'{scope} and its parents have' if scope else 'it has'
+    return (
+        f"the config asks for type '{name}', and among every '{kind}' that {of} registered there "
+        f'is none of that name{did_you_mean(name, _registered(scope, kind))}'
+        ' A type of your own needs custom_imports in the config.'
+    )
+
+
+def _registered(scope: str | None, kind: str) -> set[str]:
+    from mmengine import registry as mmengine_registry
+
+    names: set[str] = set()
+    for root in vars(mmengine_registry).values():
+        if isinstance(root, mmengine_registry.Registry) and root.name == kind:
+            names.update(root.module_dict)
+            if scope in root.children:
+                names.update(root.children[scope].module_dict)
+    return names
+
+
+def _raised_by_registry(error: TypeError) -> bool:
+    """Whether the call from a config failed, rather than something inside what was called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    wrong_arguments = re.search(
+        r'unexpected keyword argument|required (positional|keyword-only) argument|'
+        r'multiple values for',
+        str(error),
+    )
+    return bool(wrong_arguments and frames and frames[-1].name.startswith('build_'))
+
+
+def _without_builder_prefix(message: str) -> str:
+    """Drops the "class `X` in y.py: " that the original MMEngine puts before each message."""
+    return re.sub(r'^(class `\w+` in [\w/.]+: )+', '', message)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip('.')

@@ -1,0 +1,99 @@
+"""The hook that prints a report wherever MMEngine loads weights."""
+
+from __future__ import annotations
+
+import logging
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmela.runtime.load_report import LoadReport
+from mmela.runtime.load_watch import LoadWatch
+
+
+class LoadReportHook(Hook):
+    """Reports on weights that are loaded before training, validation or a test starts.
+
+    It watches from ``before_run`` until the loop starts: in between, the runner initialises the
+    model (``init_cfg`` of type Pretrained) and loads ``load_from`` or resumes. At the lowest
+    priority its ``before_run`` comes after that of EMA's hook, so that copies are not watched.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.reports: list[LoadReport] = []
+        self._watches: list[LoadWatch] = []
+
+    def before_run(self, runner: Runner) -> None:
+        """Starts the watch.
+
+        Args:
+            runner: The runner.
+        """
+        cfg = runner.cfg
+        for name, module in unwrap(runner.model).named_modules():
+            checkpoint = pretrained_checkpoint(module)
+            if name == '':
+                source = str(cfg.get('load_from') or checkpoint)
+                self._watch(module, source + ' (resumed)' * bool(cfg.get('resume')), 'the network')
+            elif checkpoint is not None:
+                self._watch(module, checkpoint, name)
+
+    def before_train(self, runner: Runner) -> None:
+        """Prints the reports before the first iteration."""
+        self._print(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        """Prints the reports of a validation of its own."""
+        self._print(runner)
+
+    def before_test(self, runner: Runner) -> None:
+        """Prints the reports before the test."""
+        self._print(runner)
+
+    def _watch(self, module: nn.Module, source: str, target: str) -> None:
+        self._watches.append(LoadWatch(module, source, target, self.reports.append))
+
+    def _print(self, runner: Runner) -> None:
+        for watch in self._watches:
+            watch.remove()
+        self._watches.clear()
+        for report in self.reports:
+            print_log('\n'.join(report.lines()), logger=runner.logger)
+            for warning in report.warnings():
+                print_log(warning, logger=runner.logger, level=logging.WARNING)
+        self.reports.clear()
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network inside wrappers for several processes or test-time augmentation.
+
+    Args:
+        model: A model as a runner holds it.
+
+    Returns:
+        The network whose keys a checkpoint has.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def pretrained_checkpoint(module: nn.Module) -> str | None:
+    """Where ``init_cfg`` says that the weights of a module come from.
+
+    Args:
+        module: Any module.
+
+    Returns:
+        The path or address, ``None`` where there is none.
+    """
+    entries = getattr(module, 'init_cfg', None)
+    for entry in entries if isinstance(entries, (list, tuple)) else [entries]:
+        if isinstance(entry, dict) and entry.get('type') == 'Pretrained':
+            return entry.get('checkpoint')
+    return None

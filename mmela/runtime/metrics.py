@@ -1,0 +1,58 @@
+"""Shows the metrics of a test as a table and keeps them as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+#: Name of the file in the work dir.
+METRICS_FILE = 'metrics.json'
+
+
+def write_metrics(metrics: Mapping[str, Any], work_dir: str) -> str:
+    """Writes metrics as one flat JSON object of names and numbers.
+
+    Args:
+        metrics: What the evaluators returned.
+        work_dir: The folder to write to.
+
+    Returns:
+        Path of the file. A value that is no finite number becomes ``null``, which JSON has.
+    """
+    numbers = {name: _number(value) for name, value in metrics.items()}
+    os.makedirs(work_dir, exist_ok=True)
+    path = os.path.join(work_dir, METRICS_FILE)
+    with open(path, 'w', encoding='utf-8') as file:
+        json.dump(numbers, file, indent=2)
+        file.write('\n')
+    return path
+
+
+def print_metrics(metrics: Mapping[str, Any], title: str) -> None:
+    """Prints metrics as a table on stdout.
+
+    Args:
+        metrics: What the evaluators returned.
+        title: What was tested.
+    """
+    table = Table('metric', title=title, title_justify='left')
+    table.add_column('value', justify='right')
+    for name, value in metrics.items():
+        number = _number(value)
+        table.add_row(name, str(value) if number is None else f'{number:.4f}')
+    Console().print(table)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    # Evaluators compute in float32: more digits would be noise.
+    return float(f'{number:.6g}') if math.isfinite(number) else None

@@ -1,0 +1,73 @@
+"""Tiny configs, and the tools as functions and as processes."""
+
+import logging
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIGS = Path(__file__).parent / 'configs'
+
+
+@pytest.fixture(scope='session')
+def tiny_det():
+    return str(CONFIGS / 'tiny_det.py')
+
+
+@pytest.fixture(scope='session')
+def tiny_seg():
+    return str(CONFIGS / 'tiny_seg.py')
+
+
+@pytest.fixture(scope='session')
+def tiny_seg_losses():
+    return str(CONFIGS / 'tiny_seg_losses.py')
+
+
+@pytest.fixture(scope='session')
+def run_command(repo_root):
+    """Runs a command of the repository and returns its output; fails where the command does."""
+
+    def run(*command, cwd):
+        paths = [str(repo_root), str(CONFIGS), os.environ.get('PYTHONPATH', '')]
+        environment = {
+            **os.environ,
+            'PYTHONPATH': os.pathsep.join(filter(None, paths)),
+            'PYTHON': sys.executable,
+            'OMP_NUM_THREADS': '1',
+        }
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=cwd,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def tool(repo_root, monkeypatch, capsys):
+    """Runs a tool in this process; returns its exit status and what it wrote to stderr."""
+
+    def run(name, *arguments):
+        monkeypatch.setenv('LOCAL_RANK', '0')
+        # MMEngine's logger keeps the stdout of the test that made it, which is closed by now.
+        monkeypatch.setattr(logging, 'raiseExceptions', False)
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        main = runpy.run_path(str(repo_root / 'tools' / name))['main']
+        try:
+            status = main()
+        except SystemExit as exit_:
+            status = exit_.code
+        return status, capsys.readouterr().err
+
+    return run

@@ -1,0 +1,140 @@
+import logging
+
+import pytest
+from mmengine.logging import MMLogger
+
+from mmela.runtime import UserError, load_config, scope_of
+
+
+def write(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+RUNNABLE = "default_scope = 'mmdet'\nmodel = dict(type='A', depth=1)\n"
+
+
+def test_work_dir_is_named_after_the_config_unless_one_is_given(tmp_path):
+    path = write(tmp_path / 'my-run.py', RUNNABLE)
+    with_own = write(tmp_path / 'own.py', RUNNABLE + "work_dir = 'mine'\n")
+    assert load_config(path).work_dir == 'work_dirs/my-run'
+    assert load_config(with_own).work_dir == 'mine'
+    assert load_config(with_own, work_dir='other').work_dir == 'other'
+
+
+@pytest.mark.parametrize(
+    ('name', 'scope'),
+    [
+        ('mmdet::yolox/yolox_nano_8xb8-300e_coco.py', 'mmdet'),
+        ('mmseg::deeplabv3/deeplabv3_r50-d8_4xb4-20k_voc12aug-512x512.py', 'mmseg'),
+    ],
+)
+def test_configs_of_the_toolboxes_load_by_name(name, scope):
+    assert scope_of(load_config(name)) == scope
+
+
+@pytest.mark.parametrize(
+    ('words', 'key', 'value'),
+    [
+        (['model.depth=3'], 'depth', 3),
+        (['model.depth=None'], 'depth', None),
+        (['model.depth=[1,2]'], 'depth', [1, 2]),
+        (['model.new=x'], 'new', 'x'),
+        (['model.depth=3', 'model.depth=4'], 'depth', 4),
+    ],
+)
+def test_options_follow_the_rules_of_mmengine(tmp_path, words, key, value):
+    assert load_config(write(tmp_path / 'c.py', RUNNABLE), words).model[key] == value
+
+
+def test_data_root_moves_every_data_set_and_evaluator(tiny_det):
+    cfg = load_config(tiny_det, ['data_root=/elsewhere'])
+    assert cfg.train_dataloader.dataset.data_root.rstrip('/') == '/elsewhere'
+    assert cfg.test_dataloader.dataset.data_root.rstrip('/') == '/elsewhere'
+    assert cfg.val_evaluator.ann_file == '/elsewhere/annotations/instances_val.json'
+
+
+def test_a_more_special_option_wins_over_data_root(tiny_det):
+    cfg = load_config(tiny_det, ['data_root=/a', 'test_dataloader.dataset.data_root=/b'])
+    assert cfg.train_dataloader.dataset.data_root.rstrip('/') == '/a'
+    assert cfg.test_dataloader.dataset.data_root == '/b'
+
+
+def test_no_workers_need_no_persistent_ones():
+    name = 'mmdet::yolox/yolox_nano_8xb8-300e_coco.py'
+    cfg = load_config(name, ['train_dataloader.num_workers=0'])
+    assert not cfg.train_dataloader.persistent_workers
+    assert cfg.val_dataloader.persistent_workers
+
+
+@pytest.mark.parametrize(
+    ('option', 'told'),
+    [
+        ('model.dept=3', ["no key 'dept'", "did you mean 'depth'?"]),
+        ('modle.depth=3', ["no key 'modle'", "did you mean 'model'?"]),
+        ('model.neck.depth=3', ["'model' had no key 'neck'"]),
+        ('model.neck=3', []),
+        ('model.depth=3', []),
+    ],
+)
+def test_an_option_that_looks_like_a_slip_is_told_about(tmp_path, caplog, option, told):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        load_config(write(tmp_path / 'c.py', RUNNABLE), [option])
+    finally:
+        logger.removeHandler(caplog.handler)
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == bool(told)
+    assert all(words in warnings[0] for words in told)
+
+
+@pytest.mark.parametrize(
+    ('text', 'told'),
+    [
+        ('model = dict(\n', 'SyntaxError'),
+        ('a = b\n', "NameError: name 'b' is not defined"),
+        ("_base_ = './no-such-base.py'\n", 'no-such-base.py'),
+        ("_base_ = 'mmdet::yolox/yolox_nano_8xb8-300e_coc.py'\n", 'yolox_nano_8xb8-300e_coco.py'),
+        ("model = dict(type='A')\n", "defines no 'default_scope'"),
+        ("default_scope = 'mmdet'\n", "defines no 'model'"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_a_sentence(tmp_path, text, told):
+    with pytest.raises(UserError) as error:
+        load_config(write(tmp_path / 'broken.py', text))
+    assert told in str(error.value)
+
+
+def test_a_misspelt_config_is_offered_the_nearest(tmp_path):
+    write(tmp_path / 'faster-rcnn_r50.py', RUNNABLE)
+    with pytest.raises(UserError, match=r"did you mean '.*faster-rcnn_r50\.py'\?"):
+        load_config(tmp_path / 'faster_rcnn-r50.py')
+
+
+@pytest.mark.parametrize(
+    ('name', 'told'),
+    [
+        ('no-such-package::a.py', "package 'no-such-package', which is not installed"),
+        ('.', 'is a folder'),
+        ('checkpoint.pth', 'the config comes first'),
+    ],
+)
+def test_what_is_no_config_is_a_sentence(tmp_path, monkeypatch, name, told):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / 'checkpoint.pth', '')
+    with pytest.raises(UserError, match=told):
+        load_config(name)
+
+
+@pytest.mark.parametrize(
+    ('option', 'told'),
+    [
+        ('model.depth', "'model.depth' has no '='"),
+        ('model.depth.x=1', 'does not fit the config'),
+    ],
+)
+def test_an_option_that_cannot_be_merged_is_a_sentence(tmp_path, option, told):
+    path = write(tmp_path / 'c.py', RUNNABLE)
+    with pytest.raises(UserError, match=told):
+        load_config(path, [option])

@@ -1,0 +1,160 @@
+from collections import OrderedDict
+
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from mmela import ELA
+from mmela.runtime.hooks import unwrap
+from mmela.runtime.load_report import attention_layers
+from mmela.runtime.load_watch import LoadWatch
+
+
+class Net(nn.Module):
+    """A network with or without attention whose keys can be written down by hand."""
+
+    def __init__(self, classes=4, **ela):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.bn = nn.BatchNorm2d(8)
+        if ela:
+            self.ela = ELA(8, **ela)
+        self.head = nn.Linear(8, classes)
+
+
+PLAIN = {
+    'conv.weight',
+    'conv.bias',
+    'bn.weight',
+    'bn.bias',
+    'bn.running_mean',
+    'bn.running_var',
+    'bn.num_batches_tracked',
+    'head.weight',
+    'head.bias',
+}
+ATTENTION = {'ela.conv.weight', 'ela.gn.weight', 'ela.gn.bias'}
+
+
+def report_of(source, target, tmp_path, drop=()):
+    """Loads one network's weights into another by MMEngine and returns the report."""
+    state = OrderedDict((k, v) for k, v in source.state_dict().items() if k not in drop)
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    reports = []
+    watch = LoadWatch(target, 'a.pth', 'the network', reports.append)
+    load_checkpoint(target, str(tmp_path / 'a.pth'))
+    watch.remove()
+    load_checkpoint(target, str(tmp_path / 'a.pth'))  # not watched any more
+    (report,) = reports
+    return report
+
+
+def text(report):
+    return '\n'.join(report.lines() + report.warnings())
+
+
+def test_everything_in_its_place_is_one_line(tmp_path):
+    report = report_of(Net(variant='T'), Net(variant='T'), tmp_path)
+    assert set(report.loaded) == PLAIN | ATTENTION
+    assert report.lines() == [
+        'weights: a.pth -> the network: 12 tensors loaded, every one in its place.'
+    ]
+    assert report.warnings() == []
+
+
+def test_attention_added_to_trained_weights_is_new_and_nothing_else(tmp_path):
+    report = report_of(Net(), Net(variant='T'), tmp_path)
+    assert set(report.loaded) == PLAIN
+    assert set(report.new) == ATTENTION
+    assert (report.untrained, report.unexpected, report.mismatched) == ([], [], {})
+    assert '9 tensors loaded' in text(report)
+    assert '3 new, all of the attention (ela): ela.*' in text(report)
+    assert 'MISSING' not in text(report)
+
+
+def test_attention_that_the_config_forgot_is_unexpected(tmp_path):
+    report = report_of(Net(variant='T'), Net(), tmp_path)
+    assert set(report.unexpected) == ATTENTION
+    assert 'unexpected' in text(report) and "no 'plugins' for" in text(report)
+
+
+def test_tensors_that_are_not_attention_and_missing_are_shouted(tmp_path):
+    report = report_of(Net(variant='T'), Net(variant='T'), tmp_path, drop=['conv.weight'])
+    assert report.untrained == ['conv.weight'] and report.new == []
+    (warning,) = report.warnings()
+    assert 'MISSING: 1 ' in warning and 'START UNTRAINED: conv.weight' in warning
+
+
+def test_counters_of_batch_norm_may_be_missing(tmp_path):
+    report = report_of(Net(), Net(), tmp_path, drop=['bn.num_batches_tracked'])
+    assert report.is_complete and set(report.loaded) == PLAIN - {'bn.num_batches_tracked'}
+
+
+def test_a_head_for_other_classes_is_told_with_both_shapes(tmp_path):
+    report = report_of(Net(classes=4), Net(classes=7), tmp_path)
+    assert set(report.mismatched) == {'head.weight', 'head.bias'}
+    assert set(report.loaded) == PLAIN - {'head.weight', 'head.bias'}
+    assert '2 of another shape' in text(report)
+    assert 'head.weight (7, 8) here, (4, 8) there' in text(report)
+
+
+@pytest.mark.parametrize(
+    ('there', 'here', 'told'),
+    [
+        ('scaled', False, "the checkpoint was trained with residual='scaled'"),
+        ('scaled', True, "the checkpoint was trained with residual='scaled'"),
+        (True, 'scaled', "this config has residual='scaled', the checkpoint was trained without"),
+    ],
+)
+def test_a_residual_of_another_kind_is_said_in_words(there, here, told, tmp_path):
+    source, target = Net(variant='T', residual=there), Net(variant='T', residual=here)
+    assert told in text(report_of(source, target, tmp_path))
+
+
+def test_another_variant_is_said_in_words(tmp_path):
+    report = report_of(Net(variant='T'), Net(variant='B'), tmp_path)
+    assert set(report.mismatched) == {'ela.conv.weight'}
+    assert 'of another variant' in text(report)
+
+
+def test_the_report_says_what_torch_says(tmp_path):
+    source, target = Net(), Net(variant='T', residual='scaled')
+    expected = target.load_state_dict(source.state_dict(), strict=False)
+    report = report_of(source, target, tmp_path)
+    assert report.missing == expected.missing_keys
+    assert report.unexpected == expected.unexpected_keys
+
+
+def test_layers_of_a_persons_own_count_as_attention_if_they_inherit_from_one():
+    class Own(ELA):
+        _abbr_ = 'own'
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), ELA(8), Own(8))
+    assert attention_layers(model) == {'1': 'ela', '2': 'own'}
+
+
+def test_a_watch_leaves_loads_of_a_parent_to_the_parent():
+    inner, outer = [], []
+    model = nn.Sequential(nn.Linear(2, 2))
+    LoadWatch(model[0], '', 'inner', inner.append)
+    LoadWatch(model, '', 'outer', outer.append)
+    model.load_state_dict(model.state_dict())
+    assert (len(inner), len(outer)) == (0, 1)
+    model[0].load_state_dict(model[0].state_dict())
+    assert (len(inner), len(outer)) == (1, 1)
+
+
+def test_the_network_inside_test_time_augmentation_is_found():
+    from mmengine.model import BaseModel, BaseTTAModel
+
+    class Model(BaseModel):
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            return inputs
+
+    class Augmented(BaseTTAModel):
+        def merge_preds(self, data_samples_list):
+            return data_samples_list
+
+    model = Model()
+    assert unwrap(Augmented(model)) is model and unwrap(model) is model
