@@ -74,7 +74,7 @@ def _is_captured() -> bool:
     They need the plain formula: it consists of standard operators, and a compiler fuses it better
     than it could fuse a hand-written backward that it cannot see into.
     """
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    tracing = torch.jit.is_tracing()
     return tracing or torch.onnx.is_in_onnx_export() or _is_compiling()
 
 

@@ -83,9 +83,9 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-# About 15 minutes on two CPU cores, from scratch.
-max_iters = 2400
-train_cfg = dict(max_iters=max_iters, val_interval=800)
+# From scratch.
+max_iters = 2000
+train_cfg = dict(max_iters=max_iters, val_interval=1000)
 optimizer = dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01)
 optim_wrapper = dict(optimizer=optimizer)
 param_scheduler = [
@@ -94,5 +94,5 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=50),
-    checkpoint=dict(interval=800, max_keep_ckpts=1, save_best='mIoU'),
+    checkpoint=dict(interval=1000, max_keep_ckpts=1, save_best='mIoU'),
 )
