@@ -1,0 +1,238 @@
+"""The steps of the set-up, in their order."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mmcv_wheel
+from env_state import (
+    ROOT,
+    Environment,
+)
+from machine_checks import find_compiler, find_nvcc
+from mmcv_wheel import Torch, plan_cuda_ops
+from step_runner import Screen, SetupError, last_line, run
+
+REQUIREMENTS = ROOT / 'requirements'
+CONSTRAINTS = REQUIREMENTS / 'constraints.txt'
+# Steps that put nothing into the environment: cut off in one of these, it can be trusted.
+HARMLESS = (None, 'mmcv', 'check')
+ASK_TORCH = """
+import json, torch
+gpus = torch.cuda.device_count() if torch.version.cuda else 0
+found = ['%d.%d' % torch.cuda.get_device_capability(i) for i in range(gpus)]
+print(json.dumps([torch.__version__, torch.version.cuda or '', gpus, found]))
+"""
+
+
+def read_requirement(name: str, distribution: str) -> str:
+    """The one line of a requirements file that begins with a distribution's name."""
+    for line in (REQUIREMENTS / name).read_text().splitlines():
+        if line.strip().startswith(distribution):
+            return line.split('#')[0].strip()
+    raise SetupError(f'requirements/{name} does not name {distribution}.')
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment of every command: nothing in it may lead pip or Python elsewhere."""
+    env = dict(os.environ)
+    for name in ('PYTHONPATH', 'PYTHONHOME', 'PIP_USER', 'PIP_TARGET', 'PIP_PREFIX', 'VIRTUAL_ENV'):
+        env.pop(name, None)
+    # Without PIP_NO_COMPILE a third of an installation's time goes into modules nobody imports.
+    return env | {
+        'PIP_NO_COMPILE': '1',
+        'PYTHONNOUSERSITE': '1',
+        'PIP_NO_INPUT': '1',
+        'PIP_DISABLE_PIP_VERSION_CHECK': '1',
+    }
+
+
+class Setup:
+    """Carries the steps out on one environment.
+
+    Args:
+        environment: The environment to fill.
+        torch: The requirement that installs torch.
+    """
+
+    def __init__(self, environment: Environment, torch: str) -> None:
+        self.environment = environment
+        self.torch_requirement = torch
+        self.env = clean_environ()
+        self.compiler = find_compiler()
+        self.steps: list[tuple[str, str, Callable[[], str]]] = [
+            ('venv', f'virtual environment {environment.venv.name}', self.make_venv),
+            ('build-tools', 'pip and build tools', self.install_build_tools),
+            ('torch', torch, self.install_torch),
+            ('torchvision', 'torchvision, if torch is a CUDA build', self.install_torchvision),
+            ('mmcv', 'wheel of mmcv with its compiled ops', self.make_mmcv_wheel),
+            ('toolboxes', 'MMEngine, MMDetection, MMSegmentation', self.install_toolboxes),
+            ('tests', 'tools for tests and lint', self.install_test_tools),
+            ('mmela', 'mmela, editable', self.install_mmela),
+            ('check', 'check that they work together', self.check),
+        ]
+        self.screen = Screen(len(self.steps))
+        self.name = ''
+
+    def run(self) -> None:
+        """Does every step that is not done yet.
+
+        Raises:
+            SetupError: Where a step fails; the steps before it stay done.
+        """
+        for name, title, step in self.steps:
+            self.name = name
+            done = self.environment.state['done']
+            self.screen.begin(title)
+            if self.name in done:
+                self.screen.end('done before')
+                continue
+            self.log.unlink(missing_ok=True)
+            self.environment.write(running=self.name)
+            try:
+                outcome = step()
+            except SetupError as error:
+                # pip undoes what it could not finish, so that the next run may go on from here.
+                self.environment.write(running=None)
+                raise type(error)(f'Step "{title}" failed: {error}', error.log) from error
+            self.screen.end(outcome)
+            self.environment.write(running=None, done=[*done, self.name])
+
+    @property
+    def log(self) -> Path:
+        """The log of the current step."""
+        return self.environment.logs / f'{self.name}.log'
+
+    def command(self, *arguments: str) -> None:
+        """Runs the environment's Python, with the log's last line as progress."""
+        run(
+            [str(self.environment.python), *arguments],
+            self.log,
+            env=self.env,
+            cwd=ROOT,
+            on_output=lambda text: self.screen.progress(last_line(text)),
+        )
+
+    def pip(self, *arguments: str) -> None:
+        """Installs with pip, held to the constraints."""
+        self.command(
+            *('-m', 'pip', 'install', '--progress-bar', 'off', '-c', str(CONSTRAINTS)), *arguments
+        )
+
+    def version(self, name: str) -> str:
+        """The installed version of a distribution."""
+        return (self.environment.distribution(name) or '-').split('-', 1)[1]
+
+    # -- the steps: each returns what the screen shows behind its title --
+
+    def make_venv(self) -> str:
+        run(
+            [sys.executable, '-m', 'venv', str(self.environment.venv)],
+            self.log,
+            env=self.env,
+            on_output=lambda text: self.screen.progress(''),
+        )
+        return f'Python {self.environment.state["python"]}'
+
+    def install_build_tools(self) -> str:
+        self.pip('--upgrade', 'pip', '-r', str(REQUIREMENTS / 'build.txt'))
+        return f'pip {self.version("pip")}, setuptools {self.version("setuptools")}'
+
+    def install_torch(self) -> str:
+        try:
+            self.pip(self.torch_requirement)
+        except SetupError as error:
+            raise type(error)(f'{error} TORCH= names another torch.', error.log) from error
+        return self.ask_torch().version
+
+    def ask_torch(self) -> Torch:
+        """What the installed torch is."""
+        answer = self.log.with_name('torch-version.log')
+        answer.unlink(missing_ok=True)
+        run([str(self.environment.python), '-c', ASK_TORCH], answer, env=self.env)
+        version, cuda, gpus, capabilities = json.loads(answer.read_text().splitlines()[-1])
+        return Torch(version, cuda, gpus, tuple(capabilities))
+
+    def torch_pin(self) -> list[str]:
+        """Options for pip that keep torch as it is."""
+        pin = self.log.with_name('torch-pin.txt')
+        pin.write_text(f'torch=={self.version("torch")}\n')
+        return ['-c', str(pin)]
+
+    def install_torchvision(self) -> str:
+        if not self.ask_torch().cuda:
+            return 'not needed'
+        self.pip(*self.torch_pin(), 'torchvision')
+        return self.version('torchvision')
+
+    def make_mmcv_wheel(self) -> str:
+        wheel, fresh = self.mmcv_wheel()
+        return f'built, kept in {wheel.parent}' if fresh else 'from the cache'
+
+    def mmcv_wheel(self) -> tuple[Path, bool]:
+        """The wheel of mmcv, and whether it had to be built."""
+        requirement = read_requirement('constraints.txt', mmcv_wheel.DISTRIBUTION)
+        torch = self.ask_torch()
+        cuda_ops = plan_cuda_ops(torch)
+        if cuda_ops.sentence and self.name == 'mmcv':
+            self.screen.note(cuda_ops.sentence)
+        self.environment.write(wants_nvcc=bool(torch.cuda) and find_nvcc() is None)
+        key = mmcv_wheel.wheel_key(
+            requirement.split('==')[1],
+            torch.version,
+            mmcv_wheel.python_tag(),
+            self.compiler.identity,
+            cuda_ops,
+        )
+        folder = mmcv_wheel.cache_folder() / 'mmcv' / key
+        with mmcv_wheel.locked(folder):
+            wheel = mmcv_wheel.cached_wheel(folder)
+            if wheel:
+                return wheel, False
+            job = mmcv_wheel.Build(
+                requirement,
+                folder,
+                self.environment.python,
+                self.compiler,
+                torch.version,
+                cuda_ops,
+                self.env,
+            )
+            try:
+                return job.run(self.log, self.screen.progress), True
+            except SetupError as error:
+                hint = ' FORCE_CUDA=0 make setup builds the CPU ops alone.' * cuda_ops.wanted
+                raise type(error)(f'{error}{hint}', error.log) from error
+
+    def install_toolboxes(self) -> str:
+        self.pip('--force-reinstall', '--no-deps', str(self.mmcv_wheel()[0]))
+        self.pip(*self.torch_pin(), '--no-build-isolation', '-r', str(REQUIREMENTS / 'onedl.txt'))
+        # Both builds of OpenCV come in as dependencies and share one folder: the one written last
+        # counts. The headless one needs no libGL, which servers and containers lack.
+        headless = f'opencv-python-headless=={self.version("opencv_python_headless")}'
+        self.pip('--force-reinstall', '--no-deps', headless)
+        return f'{self.version("onedl_mmdetection")}, {self.version("onedl_mmsegmentation")}'
+
+    def install_test_tools(self) -> str:
+        self.pip(*self.torch_pin(), '-r', str(REQUIREMENTS / 'tests.txt'))
+        self.pip('--no-deps', '-r', str(REQUIREMENTS / 'tests-no-deps.txt'))
+        return ', '.join(f'{name} {self.version(name)}' for name in ('pytest', 'ruff', 'mypy'))
+
+    def install_mmela(self) -> str:
+        self.pip('--no-deps', '--no-build-isolation', '-e', str(ROOT))
+        return self.version('mmela')
+
+    def check(self) -> str:
+        try:
+            self.command(str(Path(__file__).with_name('selfcheck.py')))
+        except SetupError as error:
+            hint = 'make clean, then make setup, makes the environment anew.'
+            raise type(error)(f'{error} If the log does not help: {hint}', error.log) from error
+        gone = self.environment.gone() or self.environment.replaced()
+        if gone:
+            raise SetupError(f'{gone} is missing: make clean, then make setup.', self.log)
+        return 'yes'
