@@ -15,12 +15,13 @@ order of the list.
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmcv.cnn.bricks.plugin import infer_abbr
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, Registry
 from torch import nn
 
 from mmela.errors import ConfigError, did_you_mean
@@ -60,7 +61,7 @@ def parse_plugins(
     """
     if plugins is None:
         return []
-    if isinstance(plugins, Mapping) or not isinstance(plugins, Sequence):
+    if isinstance(plugins, (str, Mapping)) or not isinstance(plugins, Sequence):
         raise ConfigError(
             f'plugins of {owner} must be a list of dict(cfg=..., position=...), and '
             f'{_short(plugins)} was given.'
@@ -137,7 +138,17 @@ def build_plugin(plugin: Plugin, in_channels: int) -> tuple[str, nn.Module]:
     layer_type = arguments.pop('type')
     postfix = arguments.pop('postfix', '')
     layer_class = _resolve(layer_type, plugin.label)
-    arguments = {'in_channels': in_channels, **arguments}
+    if 'in_channels' in arguments:
+        raise ConfigError(
+            f'{plugin.label}: in_channels is the width of the place, {in_channels} here, and is '
+            'not for the config to say; leave it out.'
+        )
+    if not re.fullmatch(r'\w*', str(postfix)) or postfix is None:
+        raise ConfigError(
+            f'{plugin.label}: postfix becomes part of a name and takes letters, digits and '
+            f'underscores, and {postfix!r} was given.'
+        )
+    arguments['in_channels'] = in_channels
     try:
         inspect.signature(layer_class).bind(**arguments)
     except TypeError as error:
@@ -151,6 +162,12 @@ def build_plugin(plugin: Plugin, in_channels: int) -> tuple[str, nn.Module]:
         layer = layer_class(**arguments)
     except ConfigError as error:
         raise ConfigError(f'{plugin.label}: {error}') from error
+    # Layers of others refuse a value in ways of their own.
+    except (AssertionError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f'{plugin.label}: {layer_class.__name__} does not take these arguments '
+            f'({type(error).__name__}: {error}).'
+        ) from error
     return f'{infer_abbr(layer_class)}{postfix}', layer
 
 
@@ -158,9 +175,10 @@ def _resolve(layer_type: Any, label: str) -> Any:
     """The class of a plugin: looked up in the scope in force, then in the root registry."""
     if inspect.isclass(layer_type):
         return layer_type
-    found = None
+    found, names = None, set()
     try:
         with MODELS.switch_scope_and_registry(None) as registry:
+            names = _names_in(registry)
             found = registry.get(layer_type)
     except ConfigError as error:
         raise ConfigError(f'{label}: {error}') from error
@@ -168,10 +186,15 @@ def _resolve(layer_type: Any, label: str) -> Any:
         found = None
     if found is None:
         raise ConfigError(
-            f'{label}: no layer is registered as {layer_type!r}; the layers of mmela are written '
-            "with their prefix, such as type='mmela.ELA'."
+            f'{label}: no layer is registered as {layer_type!r} (those of mmela are written with '
+            "their prefix, as 'mmela.ELA')" + did_you_mean(layer_type, names)
         )
     return found
+
+
+def _names_in(registry: Registry | None) -> set[str]:
+    """What a registry and its parents have registered."""
+    return set() if registry is None else {*registry.module_dict, *_names_in(registry.parent)}
 
 
 def add_plugins(module: nn.Module, plugins: Iterable[Plugin], in_channels: int) -> list[str]:
@@ -202,7 +225,16 @@ def add_plugins(module: nn.Module, plugins: Iterable[Plugin], in_channels: int) 
 
 
 def at(plugins: Iterable[Plugin], position: str, stage: int | None = None) -> list[Plugin]:
-    """The entries of one position, and of one stage if one is given, in order."""
+    """The entries of one place.
+
+    Args:
+        plugins: Checked entries.
+        position: A position.
+        stage: Index of a stage; None means any.
+
+    Returns:
+        Those of that position and stage, in the order of the list.
+    """
     return [
         plugin
         for plugin in plugins

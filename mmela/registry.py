@@ -8,7 +8,7 @@ look-up; a toolbox variant brings in its room, and so its toolbox, only when it 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
@@ -38,7 +38,7 @@ ROOMS = {
 class LazyRegistry(Registry):
     """A registry that imports a room of mmela when one of its names is asked for."""
 
-    def get(self, key: str) -> type | None:
+    def get(self, key: Any) -> type | None:
         """Finds what is registered under a name.
 
         Args:
@@ -51,6 +51,8 @@ class LazyRegistry(Registry):
             ConfigError: If mmela has no such name, or the toolbox that the class belongs to
                 cannot be imported.
         """
+        if not isinstance(key, str):
+            return super().get(key)
         scope, name = self.split_scope_key(key)
         if scope not in (None, self.scope):
             return super().get(key)
@@ -66,9 +68,10 @@ class LazyRegistry(Registry):
         return found
 
     def __contains__(self, key: str) -> bool:
-        name = self.split_scope_key(key)[1]
-        self.import_from_location()
-        return name in self._module_dict or name in ROOMS
+        try:
+            return self.get(key) is not None
+        except ConfigError:
+            return False
 
 
 def _import_room(room: Room, name: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
+from mmela.errors import ConfigError
 from mmela.plugins import Plugin, add_plugins, at, parse_plugins, warn_if_frozen
 
 # Stands for the toolbox's class that follows the mixin: what a mixin uses, that class has.
@@ -114,6 +115,11 @@ class PluginResNet(Parent):
     def make_res_layer(self, **kwargs: Any) -> nn.Module:
         """One stage: the parent's own, or with the blocks that take plugins."""
         if kwargs['plugins']:
+            if kwargs['block'] not in self.plugin_blocks:
+                raise ConfigError(
+                    f'{self._owner} is built of {kwargs["block"].__name__}, which takes no '
+                    'plugins; name a block that does in `plugin_blocks`.'
+                )
             kwargs['block'] = self.plugin_blocks[kwargs['block']]
         else:
             kwargs['plugins'] = None

@@ -113,6 +113,10 @@ def test_a_scaled_config_starts_as_its_parent_network(name):
     result = plain.load_state_dict(model.state_dict(), strict=False)
     assert result.missing_keys == [] and all('.ela.' in key for key in result.unexpected_keys)
     x = torch.randn(1, 3, 64, 64)
+    for network in (model, plain):  # `zero_init_residual` would hide what a block computes
+        for layer_name, module in network.backbone.named_modules():
+            if layer_name.endswith('.bn3'):
+                torch.nn.init.ones_(module.weight)
     with torch.no_grad():
         for out, expected in zip(model.backbone(x), plain.backbone(x), strict=True):
             assert torch.equal(out, expected)

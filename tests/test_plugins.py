@@ -67,6 +67,7 @@ def test_plugin_layers_of_mmcv_are_plugins_too():
 ENTRY = dict(cfg=ELA_T, position='after_conv1')
 PARSING = {
     r'plugins of mmela.Net must be a list': dict(ENTRY),
+    r"must be a list .* and 'mmela.ELA' was given": 'mmela.ELA',
     r'plugins\[0\] of mmela.Net must be dict\(cfg=': ['mmela.ELA'],
     r"plugins\[1\] of mmela.Net lacks 'position'": [ENTRY, dict(cfg=ELA_T)],
     r"plugins\[0\] of mmela.Net lacks 'cfg'": [dict(position='after_conv1')],
@@ -84,7 +85,15 @@ PARSING = {
 }
 BUILDING = {
     r"'mmela.Ela' is not a name of mmela.*did you mean 'ELA'": dict(type='mmela.Ela'),
-    r"no layer is registered as 'ElaLayer'": dict(type='ElaLayer'),
+    r"no layer is registered as 'ContextBlok'.*did you mean 'ContextBlock'": dict(
+        type='ContextBlok'
+    ),
+    r'ContextBlock does not take these arguments \(AssertionError': dict(
+        type='ContextBlock', ratio=0.25, pooling_type='x'
+    ),
+    r'in_channels is the width of the place, 64 here': dict(ELA_T, in_channels=32),
+    r"postfix becomes part of a name.*'\.2' was given": dict(ELA_T, postfix='.2'),
+    r'postfix becomes part of a name.*None was given': dict(ELA_T, postfix=None),
     r"unexpected keyword argument 'varient'; did you mean 'variant'": dict(ELA_T, varient='T'),
     r'kernel_size must be odd': dict(ELA_T, kernel_size=4),
 }

@@ -35,7 +35,13 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
 
 def test_membership_can_be_asked_without_an_error():
-    assert 'ELA' in MODELS and 'CSPDarknet' in MODELS and 'Elephant' not in MODELS
+    assert 'ELA' in MODELS and 'CSPDarknet' in MODELS and 'mmela.ELA' in MODELS
+    assert 'Elephant' not in MODELS and 'mmela.Elephant' not in MODELS
+
+
+def test_a_name_that_is_no_string_is_refused_as_mmengine_does():
+    with pytest.raises(TypeError, match='must be a str'):
+        MODELS.get(5)
 
 
 def test_a_taken_plain_name_is_a_warning_and_stays_as_it_is():
@@ -54,6 +60,18 @@ def run(code):
     return subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, timeout=120, check=False
     )
+
+
+@pytest.mark.parametrize('scope', [None, 'mmdet', 'mmseg'])
+def test_the_prefixed_name_needs_no_import_of_mmela(scope):
+    """As in a config that a toolbox's own script reads."""
+    result = run(
+        'from mmengine.registry import DefaultScope, MODELS\n'
+        f'with DefaultScope.overwrite_default_scope({scope!r}):\n'
+        '    layer = MODELS.build(dict(type="mmela.ELA", in_channels=64))\n'
+        'print(type(layer))'
+    )
+    assert result.stdout.strip() == "<class 'mmela.attentions.ela.ELA'>", result.stderr
 
 
 def test_importing_mmela_and_the_layer_loads_no_toolbox():

@@ -118,9 +118,15 @@ class ELA(BaseModule):
 
         default = VARIANTS[variant]
         kernel_size = default.kernel_size if kernel_size is None else kernel_size
-        groups = in_channels // default.channels_per_conv_group if groups is None else groups
-        num_groups = default.num_groups if num_groups is None else num_groups
         _check_count('kernel_size', kernel_size)
+        if groups is None:
+            groups = in_channels // default.channels_per_conv_group  # 0 for the narrowest maps
+        else:
+            _check_count('groups', groups)
+        if num_groups is None:
+            num_groups = default.num_groups
+        else:
+            _check_count('num_groups', num_groups)
         if kernel_size % 2 == 0:
             raise ConfigError(
                 f'kernel_size must be odd, so that a gate is as long as its axis, and '
@@ -211,10 +217,8 @@ def _check_count(name: str, value: Any) -> None:
         raise ConfigError(f'{name} must be a whole number of at least 1, and {value!r} was given.')
 
 
-def _divisor(name: str, count: Any, channels: int, strict: bool) -> int:
+def _divisor(name: str, count: int, channels: int, strict: bool) -> int:
     """The largest divisor of ``channels`` that is at most ``count``, and at least 1."""
-    if count != 0:  # C // 8 is 0 for the narrowest maps
-        _check_count(name, count)
     if count and channels % count == 0:
         return count
     divisor = next((d for d in range(min(count, channels), 0, -1) if channels % d == 0), 1)

@@ -60,19 +60,31 @@ class CSPDarknet(_CSPDarknet):
         warn_if_frozen(owner, self.frozen_stages, {name: by_stage[name] for name in frozen})
 
     def init_weights(self) -> None:
-        """As the parent, and applies the ``init_cfg`` of a plugin that has one."""
-        # A stage is a plain nn.Sequential, at which MMEngine's own recursion ends. First the
-        # plugins, then the parent, so that a checkpoint of the whole backbone has the last word.
+        """As the parent, and initialises the plugins that can do it themselves."""
+        # A stage is a plain nn.Sequential, at which MMEngine's own recursion ends. Its order is
+        # kept: the backbone's rules, then the layers' own, and a checkpoint has the last word.
+        if _is_pretrained(self.init_cfg):
+            self._init_plugins()
+            super().init_weights()
+        else:
+            super().init_weights()
+            self._init_plugins()
+
+    def _init_plugins(self) -> None:
         for name in self._plugin_names:
             layer = self.get_submodule(name)
-            if getattr(layer, 'init_cfg', None):
+            if hasattr(layer, 'init_weights') and not getattr(layer, 'is_init', False):
                 layer.init_weights()
-        super().init_weights()
 
     def train(self, mode: bool = True) -> CSPDarknet:
         """As the parent, which returns None; like every module, this returns itself."""
         super().train(mode)
         return self
+
+
+def _is_pretrained(init_cfg: Any) -> bool:
+    entries = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    return any(entry and entry.get('type') == 'Pretrained' for entry in entries)
 
 
 def _out_channels(stage: Any) -> int:

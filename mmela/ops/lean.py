@@ -3,7 +3,7 @@
 Autograd records the formula step by step and so saves the map times ``y_h`` besides ``x``, and
 makes about eighteen passes over full maps in backward. Here one function holds the whole layer:
 it saves ``x`` and the parameters, recomputes the gates (vectors) in backward, and writes the
-gradient of ``x`` into a single buffer.
+gradient of ``x`` into one buffer.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from mmela.ops.reference import axis_gate, gate_dtype, strip_means
+from mmela.ops.reference import (
+    axis_gate,
+    ela_reference,
+    gate_dtype,
+    strip_means,
+    without_autocast,
+)
 
 
 def ela_lean(
@@ -29,7 +34,10 @@ def ela_lean(
     residual: bool = False,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Efficient Local Attention with a hand-written backward, differentiable once.
+    """Efficient Local Attention with a hand-written backward.
+
+    Where a graph of the gradient is asked for (``create_graph=True``), the gradient is that of the
+    plain formula, so that it can be differentiated again.
 
     Arguments and result as in :func:`mmela.ops.ela`.
     """
@@ -84,9 +92,10 @@ class _LeanELA(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *small = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _differentiable_backward(ctx, grad, [x, *small[2:]])
         # z_h, z_w and the parameters, as leaves of a graph of vectors: PyTorch differentiates it.
         leaves: list[Any] = [None if t is None else t.detach().requires_grad_() for t in small]
         with torch.enable_grad():
@@ -117,11 +126,20 @@ class _LeanELA(torch.autograd.Function):
         return grad_x, *grads[:3], grad_scale, None, None, None, None
 
 
+def _differentiable_backward(
+    ctx: Any, grad: Tensor, inputs: list[Any]
+) -> tuple[Tensor | None, ...]:
+    wanted = [t for t, wants in zip(inputs, ctx.needs_input_grad, strict=False) if wants]
+    out = ela_reference(*inputs, residual=ctx.residual, **ctx.options)
+    found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True))
+    return *(next(found) if wants else None for wants in ctx.needs_input_grad[:5]), *[None] * 4
+
+
 def _weighted_sums(product: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """``sum_W(product * b)`` of shape (N, C, H) and ``sum_H(product * a)`` of (N, C, W)."""
     if product.is_contiguous():
         # Matrix-vector products read the map once each and make no temporary.
-        with torch.autocast(product.device.type, enabled=False):
+        with without_autocast(product):
             return (
                 torch.matmul(product, b.transpose(2, 3)).squeeze(3),
                 torch.matmul(a.transpose(2, 3), product).squeeze(2),

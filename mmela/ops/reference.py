@@ -14,6 +14,9 @@ the sigmoid is computed in :func:`gate_dtype`, and the gates are cast to the dty
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +25,12 @@ from torch import Tensor
 def gate_dtype(x: Tensor) -> torch.dtype:
     """The dtype in which the gates of ``x`` are computed: float64 for float64, else float32."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """A context in which autocast leaves the operations on a tensor's device alone."""
+    # The meta device, on which networks are built to count parameters, has no autocast.
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +71,7 @@ def axis_gate(
         The gate, shape (N, C, L), values in (0, 1), dtype of ``z``.
     """
     # Autocast would run the convolution in half precision, whatever the dtype of its input.
-    with torch.autocast(z.device.type, enabled=False):
+    with without_autocast(z):
         padding = conv_weight.size(-1) // 2
         z = F.conv1d(z, conv_weight.to(z.dtype), padding=padding, groups=groups)
         return torch.sigmoid(

@@ -98,6 +98,12 @@ def test_half_precision_layers_keep_the_dtype_of_the_map(convert):
     assert layer.gate(x)[0].dtype == torch.float32
 
 
+def test_the_meta_device_carries_it():
+    """Networks are built there to count their parameters and FLOPs."""
+    with torch.device('meta'):
+        assert ELA(64)(torch.randn(2, 64, 8, 6)).shape == (2, 64, 8, 6)
+
+
 def test_one_element_groups_train():
     layer = ELA(64, num_groups=64).train()
     x = torch.randn(1, 64, 1, 1, requires_grad=True)
@@ -137,6 +143,8 @@ MISTAKES = {
     'in_channels must be a whole number': dict(in_channels=0),
     'groups must be a whole number of at least 1, and -2': dict(groups=-2),
     'num_groups must be a whole number of at least 1, and 2.5': dict(num_groups=2.5),
+    'groups must be a whole number of at least 1, and 0': dict(groups=0),
+    'num_groups must be a whole number of at least 1, and False': dict(num_groups=False),
     "residual must be False, True or 'scaled', and 'scale'": dict(residual='scale'),
     "residual must be False, True or 'scaled', and 1 was": dict(residual=1),
     "fused must be 'auto', True or False, and 'yes'": dict(fused='yes'),

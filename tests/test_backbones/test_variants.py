@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmdet.models.backbones import csp_darknet as det_csp_darknet
 from mmdet.models.backbones import resnet as det_resnet
+from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from mmseg.models.backbones import resnet as seg_resnet
 
@@ -114,14 +115,25 @@ def test_a_checkpoint_of_the_parent_lacks_the_attention_and_nothing_else(name):
     assert set(result.missing_keys) == attention
 
 
+def open_blocks(network):
+    """Undoes `zero_init_residual`, which would hide whatever a block computes."""
+    for name, module in network.named_modules():
+        if name.rpartition('.')[2] in ('bn2', 'bn3'):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    return network
+
+
 @every_network
 def test_scaled_plugins_leave_the_network_as_it_was_after_init_weights(name):
-    network = initialised(lambda: build(name, plugins=plugins_of(name, residual='scaled')))
-    parent = build_parent(name)
-    shared = {key: network.state_dict()[key] for key in parent.state_dict()}
-    parent.load_state_dict(shared)
-    for out, expected in zip(outputs_of(network), outputs_of(parent), strict=True):
-        assert torch.equal(out, expected)
+    equal = {}
+    for residual in ('scaled', True):
+        plugins = plugins_of(name, residual=residual)
+        network = open_blocks(initialised(lambda p=plugins: build(name, plugins=p)))
+        parent = build_parent(name)
+        parent.load_state_dict({key: network.state_dict()[key] for key in parent.state_dict()})
+        outputs = zip(outputs_of(network), outputs_of(parent), strict=True)
+        equal[residual] = all(torch.equal(out, expected) for out, expected in outputs)
+    assert equal == {'scaled': True, True: False}  # the second shows that a difference would show
 
 
 @pytest.mark.parametrize('name, norm', [('det18', 'bn2'), ('det50', 'bn3'), ('seg18', 'bn2')])
@@ -166,11 +178,12 @@ def record_order(network, names, x):
 @pytest.mark.parametrize('position', ['after_conv1', 'after_conv2'])
 def test_a_plugin_stands_behind_the_norm_of_its_convolution(name, position):
     plugins = [dict(cfg=dict(type='mmela.ELA', num_groups=4), position=position)]
-    network = initialised(lambda: build(name, plugins=plugins))
+    network = open_blocks(initialised(lambda: build(name, plugins=plugins)))
     norm = position.replace('after_conv', 'layer2.1.bn')
     (_, _, normed), (_, seen, _) = record_order(
         network, [norm, 'layer2.1.ela'], torch.randn(1, 3, 64, 64)
     )
+    assert normed.abs().max() > 0
     # The last norm of a basic block is added to the identity before its activation.
     last = name.endswith('18') and position == 'after_conv2'
     torch.testing.assert_close(seen, normed if last else normed.relu())
@@ -197,8 +210,10 @@ def test_checkpointed_blocks_run_their_plugins(name):
     grads = []
     for with_cp in (False, True):
         network = initialised(lambda c=with_cp: build(name, plugins=plugins_of(name), with_cp=c))
-        outputs_of(network, train=True)[-1].sum().backward()
+        open_blocks(network)
+        outputs_of(network, train=True)[-1].square().sum().backward()
         grads.append(network.layer3[1].ela.conv.weight.grad)
+    assert grads[0].abs().max() > 0
     torch.testing.assert_close(*grads)
 
 
@@ -221,6 +236,36 @@ def test_frozen_stages_without_an_attention_are_no_warning(name):
         warnings.simplefilter('error')
         entry = dict(plugins_of(name)[0], stages=(False, True, True, True))
         build(name, plugins=[entry], frozen_stages=1)
+
+
+def test_a_plugin_that_holds_what_the_parent_initialises_has_the_last_word():
+    """The parents' rules are for every Conv2d below them."""
+
+    class Conv(BaseModule):
+        _abbr_ = 'conv_plugin'
+
+        def __init__(self, in_channels):
+            super().__init__(dict(type='Constant', layer='Conv2d', val=0.25))
+            self.conv = torch.nn.Conv2d(in_channels, in_channels, 1)
+
+        def forward(self, x):
+            return self.conv(x)
+
+    for name in SMALL:
+        plugins = [dict(cfg=dict(type=Conv), position=NETWORKS[name][3])]
+        network = initialised(lambda n=name, p=plugins: build(n, plugins=p))
+        layers = [m for m in network.modules() if isinstance(m, Conv)]
+        assert layers and all((layer.conv.weight == 0.25).all() for layer in layers), name
+
+
+def test_a_checkpoint_of_the_backbone_has_the_last_word_over_a_plugins_init_cfg(tmp_path):
+    plugins = plugins_of('darknet', init_cfg=dict(type='Constant', layer='GroupNorm', val=0.5))
+    trained = build('darknet', plugins=plugins)
+    torch.save(trained.state_dict(), tmp_path / 'trained.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'trained.pth'))
+    network = initialised(lambda: build('darknet', plugins=plugins, init_cfg=init_cfg))
+    for key, value in trained.state_dict().items():
+        assert torch.equal(network.state_dict()[key], value), key
 
 
 def test_a_plugins_own_init_cfg_is_obeyed_in_every_network():
@@ -261,6 +306,7 @@ def test_the_toolboxes_own_bottlenecks_take_the_layer_as_it_is(toolbox):
     torch.manual_seed(7)
     network = toolbox(depth=50, plugins=[entry], **NARROW)
     network.init_weights()
+    open_blocks(network)
     plain = toolbox(depth=50, **NARROW)
     assert not plain.load_state_dict(
         {k: v for k, v in network.state_dict().items() if '.ela.' not in k}
@@ -268,3 +314,23 @@ def test_the_toolboxes_own_bottlenecks_take_the_layer_as_it_is(toolbox):
     assert sum(isinstance(m, ELA) for m in network.modules()) == 4 + 6 + 3
     for out, expected in zip(outputs_of(network), outputs_of(plain), strict=True):
         assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    'network_type, arguments',
+    [
+        ('mmdet.ResNeXt', dict(depth=50, groups=32, base_width=4)),
+        ('mmdet.ResNetV1d', dict(depth=50)),
+        ('mmdet.ResNeSt', dict(depth=50, stem_channels=64)),
+        ('mmdet.RegNet', dict(arch='regnetx_400mf')),
+        ('mmseg.ResNetV1d', dict(depth=50)),
+        ('mmseg.ResNeSt', dict(depth=50, stem_channels=64)),
+    ],
+)
+def test_other_networks_of_the_toolboxes_take_the_layer_as_the_readme_says(network_type, arguments):
+    entry = dict(cfg=dict(type='mmela.ELA', residual='scaled'), position='after_conv2')
+    network = MODELS.build(dict(type=network_type, plugins=[entry], **arguments))
+    network.eval()  # returns None in the toolboxes
+    with torch.no_grad():
+        network(torch.randn(1, 3, 64, 64))
+    assert sum(isinstance(m, ELA) for m in network.modules()) >= 16

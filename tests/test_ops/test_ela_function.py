@@ -76,6 +76,55 @@ def test_gradients_are_those_of_finite_differences(implementation, residual, sca
     assert torch.autograd.gradcheck(function, inputs)
 
 
+@pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
+def test_second_derivatives_are_those_of_finite_differences(implementation):
+    inputs = [t.requires_grad_() for t in make_inputs((1, 4, 3, 2), groups=2, scaled=True)]
+
+    def function(*tensors):
+        return IMPLEMENTATIONS[implementation](*tensors, groups=2, num_groups=2, residual=True)
+
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_a_penalty_on_the_last_gradient_is_not_lost():
+    x, *parameters = make_inputs((1, 8, 3, 4))
+    x.requires_grad_()
+    (grad,) = torch.autograd.grad(
+        ela_lean(x, *parameters, groups=4, num_groups=4).sum(), x, create_graph=True
+    )
+    (second,) = torch.autograd.grad(grad.square().sum(), x)
+    assert second.abs().max() > 0
+
+
+@pytest.mark.parametrize('frozen', range(4))
+def test_lean_leaves_out_the_gradients_nobody_asked_for(frozen):
+    inputs = make_inputs((2, 8, 3, 4))
+    for index, tensor in enumerate(inputs):
+        tensor.requires_grad_(index != frozen)
+    ela_lean(*inputs, groups=4, num_groups=4).square().sum().backward()
+    assert [t.grad is None for t in inputs] == [i == frozen for i in range(4)]
+
+
+def test_lean_takes_an_empty_batch():
+    x, *parameters = make_inputs((2, 8, 3, 4))
+    x = x[:0].requires_grad_()
+    out = ela_lean(x, *parameters, groups=4, num_groups=4)
+    out.sum().backward()
+    assert out.shape == x.grad.shape == (0, 8, 3, 4)
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(torch.float16, 2e-3), (torch.bfloat16, 1e-2)])
+def test_half_precision_gradients_are_those_of_the_formula(dtype, tolerance):
+    halves = [t.requires_grad_() for t in make_inputs((2, 16, 9, 7), dtype=dtype)]
+    exact = [t.detach().double().requires_grad_() for t in halves]
+    weights = make_inputs((2, 16, 9, 7), seed=3)[0].to(dtype)
+    ela_lean(*halves, groups=4, num_groups=8).backward(weights)
+    ela_reference(*exact, groups=4, num_groups=8).backward(weights.double())
+    for half, reference in zip(halves, exact, strict=True):
+        error = (half.grad.double() - reference.grad).norm() / reference.grad.norm()
+        assert error < tolerance
+
+
 @pytest.mark.parametrize('shape', SHAPES)
 @pytest.mark.parametrize('scaled', [False, True])
 def test_lean_gradients_are_those_of_the_formula(shape, scaled):
@@ -176,7 +225,20 @@ def test_one_element_groups_normalise_to_zero(implementation):
     assert not weight.grad.any()
 
 
-def test_tracing_and_compiling_see_the_plain_formula():
+def test_compilers_and_exporters_see_one_graph():
+    class Gate(torch.nn.Module):
+        def forward(self, *tensors):
+            return ela(*tensors, groups=4, num_groups=8)
+
+    inputs = make_inputs((1, 16, 6, 5), dtype=torch.float32)
+    expected = Gate()(*inputs)
+    compiled = torch.compile(Gate(), backend='eager', fullgraph=True)
+    exported = torch.export.export(Gate(), tuple(inputs)).module()
+    torch.testing.assert_close(compiled(*inputs), expected)
+    torch.testing.assert_close(exported(*inputs), expected)
+
+
+def test_tracing_sees_the_plain_formula():
     inputs = make_inputs((1, 16, 6, 5), dtype=torch.float32)
     traced = torch.jit.trace(lambda *t: ela(*t, groups=4, num_groups=8), tuple(inputs))
     assert 'PythonOp' not in str(traced.graph)
