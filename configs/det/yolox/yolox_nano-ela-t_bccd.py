@@ -87,6 +87,7 @@ custom_hooks = [
         priority=49,
     )
 ]
+auto_scale_lr = dict(base_batch_size=8)
 default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(interval=12, max_keep_ckpts=1, save_best='coco/bbox_mAP'),
