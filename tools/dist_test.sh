@@ -5,8 +5,8 @@
 # Without GPUs the processes are connected by gloo.
 set -euo pipefail
 
-if [ $# -lt 3 ]; then
-    echo "usage: $0 CONFIG CHECKPOINT GPUS [arguments of tools/test.py]" >&2
+if [ $# -lt 3 ] || ! [[ "$3" =~ ^[1-9][0-9]*$ ]]; then
+    echo "usage: $0 CONFIG CHECKPOINT GPUS [arguments of tools/test.py]; GPUS is a whole number" >&2
     exit 2
 fi
 

@@ -5,8 +5,8 @@
 # Without GPUs the processes are connected by gloo.
 set -euo pipefail
 
-if [ $# -lt 2 ]; then
-    echo "usage: $0 CONFIG GPUS [arguments of tools/train.py]" >&2
+if [ $# -lt 2 ] || ! [[ "$2" =~ ^[1-9][0-9]*$ ]]; then
+    echo "usage: $0 CONFIG GPUS [arguments of tools/train.py]; GPUS is a whole number" >&2
     exit 2
 fi
 

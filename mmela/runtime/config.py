@@ -40,7 +40,8 @@ def load_config(
         The config, with ``work_dir`` and ``launcher`` set.
 
     Raises:
-        UserError: If the config cannot be found or read, or an option does not fit it.
+        UserError: If the config cannot be found or read, an option does not fit it, or a file
+            stands in the way of the work dir.
     """
     path = os.fspath(path)
     cfg = _read(path)
@@ -53,6 +54,7 @@ def load_config(
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(path).stem)
+    _check_work_dir(cfg.work_dir)
     scope_of(cfg)
     _drop_persistent_workers(cfg)
     return cfg
@@ -83,7 +85,7 @@ def scope_of(cfg: Config) -> str:
 def _read(path: str) -> Config:
     if '::' in path:
         package = path.split('::')[0]
-        if find_spec(package) is None:
+        if not _is_installed(package):
             raise UserError(
                 f"the config {path} lies in the package '{package}', which is not installed."
             )
@@ -105,6 +107,22 @@ def _read(path: str) -> Config:
         raise UserError(
             f'the config {path} cannot be read ({type(error).__name__}: {reason}){hint}'
         ) from error
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # a parent is missing, or it is no name at all
+        return False
+
+
+def _check_work_dir(work_dir: str) -> None:
+    path = Path(work_dir)
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            return
+        if folder.exists():
+            raise UserError(f'the work dir {work_dir} cannot be made: {folder} is a file.')
 
 
 def _nearest_config(path: str) -> str:

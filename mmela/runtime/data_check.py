@@ -9,16 +9,18 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
+from mmela.runtime.class_check import check_classes
+from mmela.runtime.config import TASKS
 from mmela.runtime.data_sources import how_to_prepare
+from mmela.runtime.dataset_configs import is_remote, leaf_datasets, with_keys
 from mmela.runtime.errors import UserError
+from mmela.runtime.options import EVALUATOR_PATHS
 
 #: Data sets that fetch themselves when they are first used.
 _SELF_FETCHING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
 #: Detection data sets in VOC layout have two more folders below their data root.
 _VOC_TYPES = ('VOCDataset', 'XMLDataset')
 _VOC_FOLDERS = {'img_subdir': 'JPEGImages', 'ann_subdir': 'Annotations'}
-#: What an evaluator reads, relative to the working directory.
-_EVALUATOR_PATHS = ('ann_file', 'seg_prefix')
 
 
 class DataPath(NamedTuple):
@@ -40,19 +42,22 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
 
     Raises:
         UserError: If a file or folder is missing or a folder is empty. The message names every
-            one with its config key, and how each data set is prepared.
+            one with its config key, and how each data set is prepared. Also if an annotation
+            file lacks a class that the config names, see
+            :func:`mmela.runtime.class_check.check_classes`.
     """
     missing: dict[str, list[DataPath]] = {}
     for data_path in data_paths(cfg, splits):
-        if not _is_there(data_path.path):
+        if not _is_there(data_path.path) or _is_folder_for_file(cfg, data_path):
             missing.setdefault(os.path.abspath(data_path.path), []).append(data_path)
     for path in [p for p in missing if any(p.startswith(q + os.sep) for q in missing)]:
         del missing[path]  # below a folder that is named already
     if not missing:
+        check_classes(cfg, splits)
         return
     lines = ['the config needs data that is not there:']
     for absolute, wanted in missing.items():
-        state = 'is an empty folder' if os.path.isdir(absolute) else 'does not exist'
+        state = _state(absolute)
         lines.append(f'  {", ".join(item.key for item in wanted)}: {absolute} {state}')
     lines += [f'Prepare {source}' for source in _sources(cfg, missing)]
     if 'data_root' in cfg:
@@ -77,32 +82,33 @@ def data_paths(cfg: Config, splits: Sequence[str]) -> list[DataPath]:
         key = f'{split}_dataloader'
         dataset = (cfg.get(key) or {}).get('dataset')
         if isinstance(dataset, dict):
-            paths += _dataset_paths(dataset, f'{key}.dataset')
+            for leaf, where in leaf_datasets(dataset, f'{key}.dataset'):
+                paths += _dataset_paths(leaf, where)
         key = f'{split}_evaluator'
-        for evaluator, where in _with_keys(cfg.get(key), key):
-            for name in _EVALUATOR_PATHS:
-                if isinstance(evaluator.get(name), str) and not _is_remote(evaluator):
+        for evaluator, where in with_keys(cfg.get(key), key):
+            for name in EVALUATOR_PATHS:
+                if isinstance(evaluator.get(name), str) and not is_remote(evaluator):
                     kind = str(evaluator.get('type', ''))
                     paths.append(DataPath(f'{where}.{name}', evaluator[name], kind, '', ''))
     return [item for item in paths if '://' not in item.path]
 
 
 def _dataset_paths(dataset: dict, key: str) -> Iterator[DataPath]:
-    if isinstance(dataset.get('dataset'), dict):  # RepeatDataset, MultiImageMixDataset, ...
-        yield from _dataset_paths(dataset['dataset'], f'{key}.dataset')
-    for inner, where in _with_keys(dataset.get('datasets'), f'{key}.datasets'):  # ConcatDataset
-        yield from _dataset_paths(inner, where)
     kind = str(dataset.get('type', '')).rpartition('.')[2]
-    if 'dataset' in dataset or 'datasets' in dataset or kind in _SELF_FETCHING:
+    if kind in _SELF_FETCHING or is_remote(dataset):
         return
-    if _is_remote(dataset):
-        return
-    root = dataset.get('data_root') or ''
+    root = _text(dataset.get('data_root') or '', f'{key}.data_root')
     ann_file = str(dataset.get('ann_file', ''))
     if root and '://' not in root and not os.path.isdir(root):
         yield DataPath(f'{key}.data_root', root, kind, root, ann_file)
         return
+    if kind in _VOC_TYPES and isinstance(dataset.get('data_prefix'), str):
+        raise UserError(
+            f'{key}.data_prefix is the text {dataset["data_prefix"]!r}, and {kind} takes a dict '
+            f'there: data_prefix=dict(sub_data_root={dataset["data_prefix"]!r}).'
+        )
     for where, path in _leaf_paths(dataset, kind):
+        path = _text(path, f'{key}.{where}')
         yield DataPath(f'{key}.{where}', os.path.join(root, path), kind, root, ann_file)
 
 
@@ -126,26 +132,32 @@ def _leaf_paths(dataset: dict, kind: str) -> Iterator[tuple[str, str]]:
             yield name, os.path.join(base, dataset.get(name, default))
 
 
-def _with_keys(value: Any, key: str) -> Iterator[tuple[dict, str]]:
-    """A dict, or the dicts of a list, each with its config key."""
-    if isinstance(value, dict):
-        yield value, key
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            if isinstance(item, dict):
-                yield item, f'{key}.{index}'
-
-
-def _is_remote(node: dict) -> bool:
-    arguments = node.get('backend_args') or {}
-    return arguments.get('backend', 'local') not in ('local', 'LocalBackend')
-
-
 def _is_there(path: str) -> bool:
     if os.path.isdir(path):
         with os.scandir(path) as entries:
             return any(entries)
     return os.path.isfile(path)
+
+
+def _is_folder_for_file(cfg: Config, item: DataPath) -> bool:
+    """Whether a folder stands for an annotation file, which only other toolboxes allow."""
+    is_ann_file = re.search(r'\.ann_file(\.\d+)?$', item.key) is not None
+    return is_ann_file and cfg.get('default_scope') in TASKS and os.path.isdir(item.path)
+
+
+def _state(path: str) -> str:
+    if not os.path.isdir(path):
+        return 'does not exist'
+    return 'is a folder, and a file is needed' if _is_there(path) else 'is an empty folder'
+
+
+def _text(value: Any, key: str) -> str:
+    if not isinstance(value, str):
+        raise UserError(
+            f'{key} is {value!r}, and a path is needed there; several data sets are joined by '
+            "dict(type='ConcatDataset', datasets=[...])."
+        )
+    return value
 
 
 def _sources(cfg: Config, missing: dict[str, list[DataPath]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ DATA_KEYS = (
     'test_evaluator',
     'tta_pipeline',
 )
+#: What evaluators read, relative to the working directory.
+EVALUATOR_PATHS = ('ann_file', 'seg_prefix')
 
 
 def parse_options(options: Sequence[str] | None) -> dict[str, Any]:
@@ -85,8 +88,10 @@ def move_data_root(cfg: Config, new_root: str) -> None:
     old = cfg.data_root.rstrip('/')
     new = new_root.rstrip('/') or '/'
     for name in DATA_KEYS:
-        if name in cfg:
+        if name in cfg and cfg.data_root:
             cfg[name] = _replace_root(cfg[name], old, new)
+        elif name in cfg:
+            _add_root(cfg[name], new)
     cfg.data_root = new_root
 
 
@@ -100,6 +105,23 @@ def _replace_root(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str) and (value == old or value.startswith(old + '/')):
         return new + value[len(old) :]
     return value
+
+
+def _add_root(value: Any, new: str) -> None:
+    """Replaces an empty root: of data sets, and of the files of evaluators, which have none."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _add_root(item, new)
+    if not isinstance(value, dict):
+        return
+    if value.get('data_root') == '':
+        value['data_root'] = new
+    for name in EVALUATOR_PATHS:
+        path = value.get(name)
+        if 'data_root' not in value and isinstance(path, str) and path and '://' not in path:
+            value[name] = os.path.join(new, path)  # an absolute path stays as it is
+    for item in value.values():
+        _add_root(item, new)
 
 
 def _warn_of_slip(cfg: Config, key: str) -> None:

@@ -14,6 +14,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from mmela.runtime.errors import UserError
+from mmela.runtime.frozen import FrozenAttentionHook
 from mmela.runtime.hooks import LoadReportHook
 from mmela.runtime.notices import tell
 
@@ -60,6 +61,7 @@ def build_runner(cfg: Config) -> MMEngineRunner:
     connect_processes(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.register_hook(LoadReportHook())
+    runner.register_hook(FrozenAttentionHook())
     return runner
 
 

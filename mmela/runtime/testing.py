@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmela.runtime.config import scope_of
 from mmela.runtime.data_check import check_data
+from mmela.runtime.dataset_configs import leaf_datasets
 from mmela.runtime.environment import check_environment
 from mmela.runtime.errors import UserError, explain_config_errors
 from mmela.runtime.weights import check_weights
@@ -41,6 +42,9 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
     if data_check:
         check_data(cfg, ('test',))
     check_environment(scope_of(cfg))
+    from mmela.runtime.plugin_check import check_plugins
+
+    check_plugins(cfg)
     from mmengine.dist import is_main_process
 
     from mmela.runtime.metrics import print_metrics, write_metrics
@@ -129,12 +133,11 @@ def use_tta(cfg: Config) -> None:
         cfg: The config; changed in place.
 
     Raises:
-        UserError: If the config lacks ``tta_model`` or ``tta_pipeline`` and has no default.
+        UserError: If the config lacks ``tta_model`` or ``tta_pipeline`` and has no default, or
+            no test set whose pipeline could be replaced.
     """
+    datasets = _test_datasets(cfg)
     lacking = [key for key in ('tta_model', 'tta_pipeline') if cfg.get(key) is None]
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
     if lacking and scope_of(cfg) != 'mmdet':
         raise UserError(
             f'--tta: the config has no {" and no ".join(lacking)}, and only detection '
@@ -145,10 +148,30 @@ def use_tta(cfg: Config) -> None:
             type='DetTTAModel',
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
         )
-    if 'tta_pipeline' in lacking:
-        cfg.tta_pipeline = _flip_pipeline(dataset.pipeline)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset.pipeline = cfg.tta_pipeline
+    for dataset in datasets:
+        if 'tta_pipeline' in lacking:
+            dataset['pipeline'] = _flip_pipeline(dataset['pipeline'])
+        else:
+            dataset['pipeline'] = deepcopy(cfg.tta_pipeline)
+    if 'tta_pipeline' in lacking:
+        cfg.tta_pipeline = deepcopy(datasets[0]['pipeline'])
+
+
+def _test_datasets(cfg: Config) -> list[dict]:
+    """The data sets of a test, each with a pipeline."""
+    key = 'test_dataloader.dataset'
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    if dataset is None:
+        raise UserError("--tta: the config has no 'test_dataloader' with a dataset to test on.")
+    found = list(leaf_datasets(dataset, key)) if isinstance(dataset, dict) else []
+    without = [where for leaf, where in found if not leaf.get('pipeline')]
+    if without or not found:
+        raise UserError(
+            f'--tta replaces the pipeline of the test set, and {", ".join(without) or key} has '
+            'none.'
+        )
+    return [leaf for leaf, _ in found]
 
 
 def _flip_pipeline(pipeline: list[dict]) -> list[dict]:

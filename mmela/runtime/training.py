@@ -31,10 +31,16 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
     Raises:
         UserError: If something that the person can mend stands in the way.
     """
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
+        if cfg.get(key) is None:
+            raise UserError(f"the config has no '{key}': there is no way to train with it.")
     if data_check:
         check_data(cfg, ('train', 'val') if cfg.get('val_dataloader') else ('train',))
     check_environment(scope_of(cfg))
     check_precision(cfg)
+    from mmela.runtime.plugin_check import check_plugins
+
+    check_plugins(cfg)
     check_weights(cfg, training=True)
     from mmela.runtime.runner import build_runner
 
@@ -43,8 +49,8 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
         runner.train()
     latest = _latest_checkpoint(cfg.work_dir)
     if latest is not None:
-        config, checkpoint = (min(p, os.path.relpath(p), key=len) for p in (cfg.filename, latest))
-        tell(f'trained; to test it: python tools/test.py {config} {checkpoint}')
+        config = _shortest(cfg.filename) if cfg.filename else 'CONFIG'
+        tell(f'trained; to test it: python tools/test.py {config} {_shortest(latest)}')
     return runner
 
 
@@ -122,6 +128,10 @@ def use_resume(cfg: Config, resume: str) -> None:
         resume = latest
     cfg.resume = True
     cfg.load_from = resume
+
+
+def _shortest(path: str) -> str:
+    return min(path, os.path.relpath(path), key=len)
 
 
 def _latest_checkpoint(work_dir: str) -> str | None:

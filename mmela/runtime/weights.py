@@ -154,7 +154,6 @@ def _fetch(weights: Weights) -> None:
 
 
 def _load(path: str) -> Any:
-    # Imported here: MMEngine's runner takes seconds, and a missing file is told before.
     from mmengine.runner import CheckpointLoader
 
     return CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')

@@ -116,6 +116,8 @@ def test_a_misspelt_config_is_offered_the_nearest(tmp_path):
     ('name', 'told'),
     [
         ('no-such-package::a.py', "package 'no-such-package', which is not installed"),
+        ('no.such.package::a.py', "package 'no.such.package', which is not installed"),
+        ('::a.py', 'which is not installed'),
         ('.', 'is a folder'),
         ('checkpoint.pth', 'the config comes first'),
     ],
@@ -138,3 +140,23 @@ def test_an_option_that_cannot_be_merged_is_a_sentence(tmp_path, option, told):
     path = write(tmp_path / 'c.py', RUNNABLE)
     with pytest.raises(UserError, match=told):
         load_config(path, [option])
+
+
+def test_a_file_in_the_place_of_the_work_dir_is_a_sentence(tmp_path):
+    path = write(tmp_path / 'c.py', RUNNABLE)
+    for work_dir in (path, f'{path}/below'):
+        with pytest.raises(UserError, match=r'c\.py is a file'):
+            load_config(path, work_dir=work_dir)
+
+
+def test_an_empty_data_root_is_replaced_and_absolute_paths_stay(tmp_path):
+    text = (
+        "data_root = ''\n"
+        "test_dataloader = dict(dataset=dict(data_root='', ann_file='/b.json', "
+        "data_prefix=dict(img='')))\n"
+        "test_evaluator = [dict(ann_file='a.json'), dict(ann_file='/b.json')]\n"
+    )
+    cfg = load_config(write(tmp_path / 'c.py', RUNNABLE + text), ['data_root=new'])
+    dataset = cfg.test_dataloader.dataset
+    assert dataset == dict(data_root='new', ann_file='/b.json', data_prefix=dict(img=''))
+    assert [evaluator.ann_file for evaluator in cfg.test_evaluator] == ['new/a.json', '/b.json']

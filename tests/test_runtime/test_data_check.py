@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,56 @@ def test_lists_of_annotation_files_are_checked_one_by_one():
 )
 def test_what_is_not_on_this_disk_is_left_alone(dataset):
     check_data(classification(**dataset), ['train'])
+
+
+def detection(**dataset):
+    return Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dataset)))
+
+
+def test_a_folder_that_stands_for_an_annotation_file_is_reported():
+    touch('root', 'annotations/')
+    cfg = detection(type='CocoDataset', data_root='root', ann_file='annotations')
+    assert 'annotations is a folder, and a file is needed' in complaint(cfg, 'train')
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'told'),
+    [
+        (dict(type='VOCDataset', data_root='', data_prefix='VOC2007/'), 'dict(sub_data_root='),
+        (dict(type='CocoDataset', data_root=['a', 'b']), "data_root is ['a', 'b']"),
+        (dict(type='CocoDataset', data_prefix=dict(img=['a'])), "data_prefix.img is ['a']"),
+        (dict(type='CocoDataset', ann_file=3), 'ann_file is 3'),
+    ],
+)
+def test_what_is_no_path_is_a_sentence(dataset, told):
+    assert told in complaint(detection(**dataset), 'train')
+
+
+@pytest.fixture
+def two_classes():
+    categories = [dict(name='RBC'), dict(name='WBC')]
+    Path('a.json').write_text(json.dumps(dict(categories=categories)))
+
+
+def coco_of(classes):
+    leaf = dict(type='CocoDataset', ann_file='a.json', metainfo=dict(classes=classes))
+    return detection(type='RepeatDataset', times=2, dataset=leaf)
+
+
+def test_a_class_that_the_annotation_file_lacks_is_named_with_the_nearest(two_classes):
+    text = complaint(coco_of(('RBC', 'WBCs', 'zebra')), 'train')
+    assert 'train_dataloader.dataset.dataset.metainfo.classes names 2 of 3' in text
+    assert "'WBCs' (did you mean 'WBC'?), 'zebra'; " in text and "has 'RBC', 'WBC'" in text
+
+
+def test_some_of_the_classes_of_a_file_may_be_chosen(two_classes):
+    check_data(coco_of(('WBC',)), ['train'])
+
+
+def test_one_class_without_its_comma_is_a_sentence(two_classes):
+    assert "classes=('RBC',)" in complaint(coco_of('RBC'), 'train')
+
+
+def test_an_annotation_file_that_is_cut_short_is_a_sentence():
+    Path('a.json').write_text('{"categories": [')
+    assert 'cut short' in complaint(coco_of(('RBC',)), 'train')

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 from mmengine.config import Config
 
@@ -6,6 +8,7 @@ from mmela.runtime import (
     draw_predictions,
     keep_predictions,
     load_config,
+    train,
     use_amp,
     use_auto_scale_lr,
     use_resume,
@@ -116,6 +119,36 @@ def test_tta_is_the_configs_own_where_it_has_one():
 def test_tta_that_segmentation_lacks_is_a_sentence(tiny_seg):
     with pytest.raises(UserError, match='no tta_pipeline'):
         use_tta(load_config(tiny_seg))
+
+
+def test_tta_reaches_every_data_set_that_is_concatenated():
+    cfg = load_config(DET)
+    leaf = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[leaf, deepcopy(leaf)])
+    use_tta(cfg)
+    for dataset in cfg.test_dataloader.dataset.datasets:
+        assert dataset.pipeline[-1].type == 'TestTimeAug'
+
+
+@pytest.mark.parametrize(
+    ('loader', 'told'),
+    [
+        (None, "no 'test_dataloader'"),
+        (dict(dataset=dict(type='A')), 'test_dataloader.dataset has none'),
+        (dict(dataset=dict(type='ConcatDataset', datasets=[])), 'has none'),
+    ],
+)
+def test_tta_without_a_pipeline_to_replace_is_a_sentence(loader, told):
+    cfg = load_config(DET)
+    cfg.test_dataloader = loader
+    with pytest.raises(UserError, match=told):
+        use_tta(cfg)
+
+
+@pytest.mark.parametrize('key', ['train_dataloader', 'train_cfg', 'optim_wrapper'])
+def test_a_config_without_a_way_to_train_is_a_sentence(key):
+    with pytest.raises(UserError, match=f"no '{key}'"):
+        train(load_config(DET, [f'{key}=None']))
 
 
 def test_pictures_are_drawn_where_each_toolbox_puts_them():

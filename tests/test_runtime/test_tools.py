@@ -106,6 +106,17 @@ def test_a_tool_without_mmela_says_how_to_install_it(repo_root, tmp_path):
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ('name', 'words'), [('dist_train.sh', ['c.py']), ('dist_test.sh', ['c.py', 'x.pth'])]
+)
+def test_a_number_of_gpus_that_is_none_is_a_mistake(name, words, repo_root):
+    for gpus in ('--amp', '0', '2.5'):
+        command = ['bash', str(repo_root / 'tools' / name), *words, gpus]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert 'usage: ' in done.stderr and 'GPUS is a whole number' in done.stderr
+
+
 @pytest.fixture(scope='module')
 def plain_weights(tiny_det, tmp_path_factory):
     """A checkpoint of the detector of ``tiny_det`` without its attention."""
