@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch.distributed as torch_dist
@@ -63,6 +65,19 @@ def build_runner(cfg: Config) -> MMEngineRunner:
     runner.register_hook(LoadReportHook())
     runner.register_hook(FrozenAttentionHook())
     return runner
+
+
+@contextmanager
+def connected_processes() -> Iterator[None]:
+    """Disconnects what a run inside the block has connected, once the run has succeeded.
+
+    A process that ends while gloo's threads are still there is aborted now and then. After a
+    failure nothing is done: other processes may be waiting in an operation that never completes.
+    """
+    before = torch_dist.is_available() and torch_dist.is_initialized()
+    yield
+    if not before and torch_dist.is_available() and torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
 
 
 def connect_processes(cfg: Config) -> None:

@@ -48,11 +48,12 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
     from mmengine.dist import is_main_process
 
     from mmela.runtime.metrics import print_metrics, write_metrics
-    from mmela.runtime.runner import build_runner
+    from mmela.runtime.runner import build_runner, connected_processes
 
-    with explain_config_errors():
+    with connected_processes(), explain_config_errors():
         metrics = build_runner(cfg).test()
-    if is_main_process():
+        is_main = is_main_process()
+    if is_main:
         if metrics:
             print_metrics(metrics, os.path.basename(checkpoint))
         else:

@@ -42,9 +42,9 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
 
     check_plugins(cfg)
     check_weights(cfg, training=True)
-    from mmela.runtime.runner import build_runner
+    from mmela.runtime.runner import build_runner, connected_processes
 
-    with explain_config_errors():
+    with connected_processes(), explain_config_errors():
         runner = build_runner(cfg)
         runner.train()
     latest = _latest_checkpoint(cfg.work_dir)
