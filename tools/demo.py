@@ -1,4 +1,4 @@
-"""Give ELA to two trained networks and fine-tune them: six minutes on two CPU cores."""
+"""Give ELA to two trained networks and fine-tune them; two CPU cores are enough."""
 
 import argparse
 import sys
