@@ -27,6 +27,7 @@ model = dict(
         stem_channels=8,
         base_channels=8,
         norm_eval=True,
+        zero_init_residual=False,  # or the attention would be hidden in the first step
         plugins=[
             dict(
                 cfg=dict(type='mmela.ELA', variant='B'),
