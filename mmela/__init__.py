@@ -15,10 +15,10 @@ except ImportError as error:
         "install PyTorch for your machine and then `pip install 'mmela[onedl]'`."
     ) from error
 
-from mmela.attentions import ELA
+from mmela.attentions import CBAM, ECA, ELA, SE, CoordAtt
 from mmela.setup_openmmlab import register_config_packages, register_plain_name
 
 register_config_packages()
 register_plain_name('ELA', ELA)
 
-__all__ = ['ELA', '__version__']
+__all__ = ['CBAM', 'ECA', 'ELA', 'SE', 'CoordAtt', '__version__']

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
-import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmela.attentions.arguments import check_count, check_kernel_size, divisor
+from mmela.attentions.base import Attention
 from mmela.errors import ConfigError, did_you_mean
 from mmela.ops import ela, ela_gates
 from mmela.registry import MODELS
@@ -33,7 +31,7 @@ VARIANTS = {
 
 
 @MODELS.register_module()
-class ELA(BaseModule):
+class ELA(Attention):
     """Efficient Local Attention.
 
     Paper: Xu and Wan, "ELA: Efficient Local Attention for Deep Convolutional Neural Networks",
@@ -101,44 +99,31 @@ class ELA(BaseModule):
         fused: bool | Literal['auto'] = 'auto',
         init_cfg: Any = None,
     ) -> None:
-        super().__init__(init_cfg)
-        _check_count('in_channels', in_channels)
+        super().__init__(in_channels, residual, init_cfg)
         if variant not in VARIANTS:
             raise ConfigError(
                 f'ELA has no variant {variant!r}; the variants are {", ".join(VARIANTS)}'
                 + did_you_mean(str(variant).upper(), VARIANTS)
-            )
-        # Membership alone would accept 0 and 1, which are equal to False and True.
-        if not isinstance(residual, bool) and residual != 'scaled':
-            raise ConfigError(
-                f"residual must be False, True or 'scaled', and {residual!r} was given."
             )
         if not isinstance(fused, bool) and fused != 'auto':
             raise ConfigError(f"fused must be 'auto', True or False, and {fused!r} was given.")
 
         default = VARIANTS[variant]
         kernel_size = default.kernel_size if kernel_size is None else kernel_size
-        _check_count('kernel_size', kernel_size)
+        check_kernel_size(kernel_size)
         if groups is None:
             groups = in_channels // default.channels_per_conv_group  # 0 for the narrowest maps
         else:
-            _check_count('groups', groups)
+            check_count('groups', groups)
         if num_groups is None:
             num_groups = default.num_groups
         else:
-            _check_count('num_groups', num_groups)
-        if kernel_size % 2 == 0:
-            raise ConfigError(
-                f'kernel_size must be odd, so that a gate is as long as its axis, and '
-                f'{kernel_size} was given.'
-            )
+            check_count('num_groups', num_groups)
 
-        self.in_channels = in_channels
         self.variant = variant
-        self.residual = residual
         self.fused = fused
-        groups = _divisor('groups', groups, in_channels, strict)
-        num_groups = _divisor('num_groups', num_groups, in_channels, strict)
+        groups = divisor(self._label, 'groups', groups, in_channels, strict)
+        num_groups = divisor(self._label, 'num_groups', num_groups, in_channels, strict)
         self.conv = nn.Conv1d(
             in_channels,
             in_channels,
@@ -148,10 +133,6 @@ class ELA(BaseModule):
             bias=False,
         )
         self.gn = nn.GroupNorm(num_groups, in_channels)
-        if residual == 'scaled':
-            self.scale = nn.Parameter(torch.zeros(in_channels))
-        else:
-            self.register_parameter('scale', None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Weighs a map by position.
@@ -200,41 +181,6 @@ class ELA(BaseModule):
             eps=self.gn.eps,
         )
 
-    def _check_input(self, x: Tensor) -> None:
-        if x.dim() != 4 or x.size(1) != self.in_channels:
-            raise ConfigError(
-                f'ELA({self.in_channels}) takes a map of shape (N, {self.in_channels}, H, W), '
-                f'and one of shape {tuple(x.shape)} was given.'
-            )
-
     def extra_repr(self) -> str:
         """What the submodules do not show."""
-        return f'variant={self.variant!r}, residual={self.residual!r}, fused={self.fused!r}'
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f'{name} must be a whole number of at least 1, and {value!r} was given.')
-
-
-def _divisor(name: str, count: int, channels: int, strict: bool) -> int:
-    """The largest divisor of ``channels`` that is at most ``count``, and at least 1."""
-    if count and channels % count == 0:
-        return count
-    divisor = next((d for d in range(min(count, channels), 0, -1) if channels % d == 0), 1)
-    if strict:
-        raise ConfigError(
-            f'ELA({channels}): {name}={count} does not divide {channels} channels; '
-            f'{name}={divisor} does, or strict=False takes it by itself.'
-        )
-    _warn_once(
-        f'ELA({channels}): {name}={count} does not divide {channels} channels; '
-        f'{name}={divisor} is used instead.'
-    )
-    return divisor
-
-
-@cache
-def _warn_once(message: str) -> None:
-    """Warns of each message once a process: a network holds the same layer many times."""
-    warnings.warn(message, stacklevel=4)
+        return f'variant={self.variant!r}, {super().extra_repr()}, fused={self.fused!r}'

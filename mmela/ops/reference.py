@@ -120,23 +120,25 @@ def ela_gates(
 
 
 def apply_gates(
-    x: Tensor, y_h: Tensor, y_w: Tensor, scale: Tensor | None = None, *, residual: bool = False
+    x: Tensor, *gates: Tensor, scale: Tensor | None = None, residual: bool = False
 ) -> Tensor:
-    """Weighs a map with its gates.
+    """Weighs a map with gates.
 
     Args:
         x: Feature map of shape (N, C, H, W).
-        y_h: Shape (N, C, H, 1).
-        y_w: Shape (N, C, 1, W).
+        *gates: One or more, each of which broadcasts against ``x``, such as (N, C, H, 1).
         scale: Optional factor per channel, shape (C,).
         residual: Whether ``x`` itself is added.
 
     Returns:
-        ``[x +] [scale *] x * y_h * y_w``: shape, dtype and memory format of ``x``.
+        ``[x +] [scale *] x * gate_1 * gate_2 * ...``: shape, dtype and memory format of ``x``.
     """
+    first, *others = gates
     if scale is not None:
-        y_h = y_h * scale.to(y_h.dtype).view(1, -1, 1, 1)
-    out = x * y_h.to(x.dtype) * y_w.to(x.dtype)
+        first = first * scale.to(first.dtype).view(1, -1, 1, 1)
+    out = x * first.to(x.dtype)
+    for gate in others:
+        out = out * gate.to(x.dtype)
     return x + out if residual else out
 
 
@@ -160,4 +162,4 @@ def ela_reference(
     y_h, y_w = ela_gates(
         x, conv_weight, gn_weight, gn_bias, groups=groups, num_groups=num_groups, eps=eps
     )
-    return apply_gates(x, y_h, y_w, scale, residual=residual)
+    return apply_gates(x, y_h, y_w, scale=scale, residual=residual)

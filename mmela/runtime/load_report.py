@@ -97,13 +97,13 @@ class LoadReport:
     def _notes(self) -> list[str]:
         notes = []
         scales = {f'{name}.scale' for name in self.attentions}
-        loaded = set(self.loaded)
         if scales & set(self.unexpected):
             notes.append(
                 "the checkpoint was trained with residual='scaled', this config's attention is "
                 'another function.'
             )
-        if any(key in scales and f'{key[:-5]}conv.weight' in loaded for key in self.missing):
+        new = tuple(key.removesuffix('scale') for key in scales.intersection(self.missing))
+        if any(key.startswith(new) for key in self.loaded):
             notes.append(
                 "this config has residual='scaled', the checkpoint was trained without it: the "
                 'new scale starts at zero and switches the trained attention off.'

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmela.attentions import ELA
+from mmela.attentions import Attention
 
 
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[dict[str, list[np.ndarray]]]:
-    """Records the attention maps of every :class:`mmela.attentions.ELA` inside the block.
+    """Records the attention maps of every attention of mmela inside the block.
 
-    An attention map is the product of the two gates, ``y_h * y_w``, averaged over the channels.
-    The network is left as it was when the block ends, also by an error.
+    An attention map is the product of a layer's gates, ``y_h * y_w`` with ELA, averaged over the
+    channels; that of SE and ECA, which gate channels alone, is the same everywhere. The network is
+    left as it was when the block ends, also by an error.
 
     Args:
-        model: Any network; one without ELA gives an empty record.
+        model: Any network; one without attention gives an empty record.
 
     Yields:
         For each layer by name, in the order of their first use, one array of shape (N, H, W),
         values in (0, 1), per forward pass.
 
     Examples:
+        >>> from mmela import ELA
         >>> layer = nn.Sequential(ELA(32, variant='T'))
         >>> with record_attention(layer) as maps:
         ...     _ = layer(torch.rand(2, 32, 6, 8))
@@ -45,7 +48,7 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list[np.ndarray]]]:
     handles = [
         module.register_forward_pre_hook(recorder(name))
         for name, module in model.named_modules()
-        if isinstance(module, ELA)
+        if isinstance(module, Attention)
     ]
     try:
         yield record
@@ -55,9 +58,9 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list[np.ndarray]]]:
 
 
 @torch.no_grad()
-def _attention_map(layer: ELA, x: Tensor) -> np.ndarray:
-    y_h, y_w = layer.gate(x)  # (N, C, H, 1), (N, C, 1, W)
-    return torch.einsum('nchi,nciw->nhw', y_h, y_w).div(x.size(1)).float().cpu().numpy()
+def _attention_map(layer: Attention, x: Tensor) -> np.ndarray:
+    product = reduce(torch.mul, layer.gate(x))  # broadcasts against (N, C, H, W)
+    return product.mean(1).expand(-1, *x.shape[2:]).float().cpu().numpy()
 
 
 def overlay_attention(image: np.ndarray, attention: np.ndarray, alpha: float = 0.5) -> np.ndarray:

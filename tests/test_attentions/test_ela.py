@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmela import ELA
-from mmela.attentions.ela import _warn_once
+from mmela.attentions.arguments import warn_once
 from mmela.errors import ConfigError
 from mmela.ops import ela_reference
 
@@ -21,7 +21,7 @@ PER_CHANNEL = {'T': 7, 'B': 9, 'S': 42, 'L': 58}
 
 @pytest.fixture(autouse=True)
 def forget_warnings():
-    _warn_once.cache_clear()
+    warn_once.cache_clear()
 
 
 @pytest.mark.parametrize('variant', TABLE)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmela.attentions import ELA
+from mmela.attentions import CBAM, ECA, ELA, SE, CoordAtt
 from mmela.visualization import overlay_attention, record_attention
 
 
@@ -25,6 +25,35 @@ def test_a_map_is_the_channel_mean_of_the_product_of_both_gates(network):
     expected = (y_h * y_w).mean(dim=1).detach().numpy()
     np.testing.assert_allclose(maps['1'][0], expected, rtol=1e-5)
     assert maps['1'][0].shape == (2, 9, 7)
+
+
+@pytest.mark.parametrize('layer', [SE, ECA, CBAM, CoordAtt, ELA])
+def test_every_attention_has_a_map_of_the_size_of_what_it_sees(layer):
+    torch.manual_seed(0)
+    attention, x = layer(32), torch.randn(2, 32, 9, 7)
+    network = nn.Sequential(attention)
+    with record_attention(network) as maps:
+        out = network(x)
+    # The gates multiply, so their mean is that of what the layer makes of a map over the map.
+    expected = (out / x).mean(dim=1).detach().numpy()
+    np.testing.assert_allclose(maps['0'][0], expected, rtol=1e-3)
+    assert (np.ptp(maps['0'][0], axis=(1, 2)) == 0).all() == (layer in (SE, ECA))
+
+
+@pytest.mark.parametrize('layer', [CBAM, CoordAtt])
+def test_recording_a_network_in_training_leaves_its_statistics_to_the_forward_pass(layer):
+    states = []
+    for recorded in (True, False):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 32, 3), layer(32)).train()
+        image = torch.rand(2, 3, 8, 8)
+        if recorded:
+            with record_attention(network):
+                network(image)
+        else:
+            network(image)
+        states.append(network.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
 
 
 def test_every_layer_and_every_pass_is_recorded(network):
