@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 from mmela.errors import ConfigError, did_you_mean
@@ -29,7 +30,13 @@ SEG = Room('mmela.seg', 'MMSegmentation', '`pip install onedl-mmsegmentation` (o
 
 ROOMS = {
     'CSPDarknet': DET,
+    'CSPNeXt': DET,
+    'DetMobileNetV2': DET,
     'DetResNet': DET,
+    'DilatedEncoder': DET,
+    'LetterboxYOLOXHead': DET,
+    'YOLOXPAFPN': DET,
+    'SegMobileNetV2': SEG,
     'SegResNet': SEG,
     'SegResNetV1c': SEG,
 }
@@ -88,4 +95,7 @@ def _import_room(room: Room, name: str) -> None:
 
 MODELS = LazyRegistry(
     'model', parent=MMENGINE_MODELS, scope='mmela', locations=['mmela.attentions']
+)
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope='mmela', locations=['mmela.det.letterbox']
 )

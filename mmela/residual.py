@@ -17,7 +17,7 @@ import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
 from mmela.errors import ConfigError
-from mmela.plugins import Plugin, add_plugins, at, parse_plugins, warn_if_frozen
+from mmela.plugins import Plugin, add_plugins, at, parse_plugins, run_plugins, warn_if_frozen
 
 # Stands for the toolbox's class that follows the mixin: what a mixin uses, that class has.
 Parent: Any = nn.Module
@@ -34,9 +34,7 @@ class PluginBasicBlock(Parent):
 
     def forward_plugin(self, x: Tensor, plugin_names: list[str]) -> Tensor:
         """Runs some plugins one after another."""
-        for name in plugin_names:
-            x = getattr(self, name)(x)
-        return x
+        return run_plugins(self, plugin_names, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """The parent's block with the plugins between its layers.

@@ -38,7 +38,7 @@ class DetResNet(PluginResNet, ResNet):
         >>> import torch
         >>> plugins = [dict(cfg=dict(type='mmela.ELA'), position='after_conv2')]
         >>> backbone = DetResNet(depth=18, plugins=plugins)
-        >>> [tuple(out.shape) for out in backbone(torch.rand(1, 3, 32, 32))]
+        >>> [tuple(out.shape) for out in backbone.eval()(torch.rand(1, 3, 32, 32))]
         [(1, 64, 8, 8), (1, 128, 4, 4), (1, 256, 2, 2), (1, 512, 1, 1)]
     """
 

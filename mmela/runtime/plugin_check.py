@@ -6,17 +6,22 @@ in a sentence. The networks of mmela check their own lists.
 
 from __future__ import annotations
 
+import copy
 import inspect
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from torch import nn
 
 from mmela.errors import ConfigError
 from mmela.plugins import Plugin, build_plugin, parse_plugins
 from mmela.registry import ROOMS
+from mmela.runtime.notices import tell
+from mmela.runtime.plugin_probe import POSITIONS, ProbedNetwork, build_cheaply, probe
 
 #: How the names of mmela begin whose toolbox has the same name, and the toolbox's title.
 _TOOLBOXES = {
@@ -24,7 +29,8 @@ _TOOLBOXES = {
     'mmseg': ('Seg', 'MMSegmentation'),
     'mmpretrain': ('Cls', 'MMPreTrain'),
 }
-#: The toolboxes' networks whose Bottleneck blocks take plugins and whose basic blocks do not.
+#: The toolboxes' networks whose Bottleneck blocks take plugins and whose basic blocks do not, with
+#: what to write for the same network of mmela.
 _RESNETS = {
     ('mmdet', 'ResNet'): "type='mmela.DetResNet'",
     ('mmdet', 'ResNetV1d'): "type='mmela.DetResNet', deep_stem=True, avg_down=True",
@@ -33,20 +39,19 @@ _RESNETS = {
     ('mmseg', 'ResNetV1d'): "type='mmela.SegResNet', deep_stem=True, avg_down=True",
 }
 _BASIC_DEPTHS = (18, 34)
-_POSITIONS = ('after_conv1', 'after_conv2', 'after_conv3')
-#: Channels that conv3 of a Bottleneck has for each one of conv1.
-_EXPANSION = 4
 
 
 def check_plugins(cfg: Config) -> None:
     """Checks every ``plugins`` list that stands in a network of a toolbox.
 
+    Warns where the network runs only the last of several plugins at one position.
+
     Args:
         cfg: The config; its toolbox has to be importable.
 
     Raises:
-        ConfigError: If the network takes no plugins, or not these. The message names the config
-            key and the network of mmela to write, or what is wrong with the entry.
+        ConfigError: If the network takes no plugins, or not these, or not there. The message names
+            the config key and what to write.
     """
     scope = cfg.get('default_scope')
     for node, key, here in _with_plugins(cfg.get('model'), 'model', scope):
@@ -54,10 +59,16 @@ def check_plugins(cfg: Config) -> None:
         toolbox = toolbox or here
         if toolbox not in _TOOLBOXES:
             continue
-        if (toolbox, kind) in _RESNETS:
-            _check_resnet(node, key, toolbox, kind)
-        else:
+        with MODELS.switch_scope_and_registry(toolbox) as registry:
+            network_class = registry.get(f'{toolbox}.{kind}')
+        # Whoever registers a network of his own with a toolbox may have a grammar of his own.
+        if not inspect.isclass(network_class) or network_class.__module__.split('.')[0] != toolbox:
+            continue
+        if not _takes_plugins(network_class):
             _check_substitute(key, toolbox, kind)
+        elif node['plugins']:
+            # An empty list is no mistake: the toolbox's blocks are given nothing then.
+            _check_network(node, key, toolbox, kind)
 
 
 def _with_plugins(node: Any, key: str, scope: str | None) -> Iterator[tuple[dict, str, str | None]]:
@@ -73,36 +84,84 @@ def _with_plugins(node: Any, key: str, scope: str | None) -> Iterator[tuple[dict
             yield from _with_plugins(value, f'{key}.{name}', scope)
 
 
-def _check_resnet(node: dict, key: str, toolbox: str, kind: str) -> None:
-    owner = f'{toolbox}.{kind} ({key})'
-    if node.get('depth') in _BASIC_DEPTHS:
-        # An empty list is no mistake of that kind: the toolbox's blocks are given nothing then.
-        if node['plugins']:
-            raise ConfigError(
-                f'{key}.plugins: {kind} of {_TOOLBOXES[toolbox][1]} has basic blocks at depth '
-                f'{node["depth"]}, and those take no plugins; write '
-                f'{_RESNETS[toolbox, kind]}, which takes them at every depth.'
-            )
-        return
-    plugins = parse_plugins(
-        node['plugins'],
-        owner=owner,
-        positions=_POSITIONS,
-        num_stages=node.get('num_stages', 4),
+def _takes_plugins(network_class: type) -> bool:
+    return any(
+        'plugins' in inspect.signature(vars(base)['__init__']).parameters
+        for base in network_class.__mro__
+        if '__init__' in vars(base)
     )
-    with MODELS.switch_scope_and_registry(toolbox):
-        _check_layers(plugins, node.get('base_channels', 64))
 
 
-def _check_layers(plugins: list[Plugin], base_channels: int) -> None:
-    """Builds each layer once for every stage."""
+def _check_substitute(key: str, toolbox: str, kind: str) -> None:
+    """Names the network of mmela that takes the plugins which the toolbox's refuses."""
+    prefix, title = _TOOLBOXES[toolbox]
+    room = f'mmela.{prefix.lower()}'
+    ours = [n for n in (kind, prefix + kind) if n in ROOMS and ROOMS[n].module == room]
+    if ours:
+        raise ConfigError(
+            f"{key}.plugins: {kind} of {title} takes no plugins; write type='mmela.{ours[0]}', "
+            'which is the same network and takes them.'
+        )
+
+
+def _check_network(node: dict, key: str, toolbox: str, kind: str) -> None:
+    title = _TOOLBOXES[toolbox][1]
+    if (toolbox, kind) in _RESNETS and node.get('depth') in _BASIC_DEPTHS:
+        raise ConfigError(
+            f'{key}.plugins: {kind} of {title} has basic blocks at depth {node["depth"]}, and '
+            f'those take no plugins; write {_RESNETS[toolbox, kind]}, which takes them at every '
+            'depth.'
+        )
+    with MODELS.switch_scope_and_registry(toolbox) as registry:
+
+        def build(plugins: list[dict] | None) -> nn.Module:
+            network = {**copy.deepcopy(node), 'type': f'{toolbox}.{kind}', 'plugins': plugins}
+            return registry.build(network)
+
+        try:
+            probed = probe(build)
+        except Exception as error:
+            _raise_if_plugins_are_the_cause(build, f'{key}.plugins: {kind} of {title}', error)
+            return
+        if probed is None:
+            return
+        plugins = parse_plugins(
+            node['plugins'],
+            owner=f'{toolbox}.{kind} ({key})',
+            positions=POSITIONS,
+            num_stages=len(probed.widths),
+        )
+        _check_layers(plugins, probed, title)
+    if not probed.is_chained:
+        _warn_of_lost_plugins(plugins, f'{kind} of {title}', _RESNETS.get((toolbox, kind)))
+
+
+def _raise_if_plugins_are_the_cause(
+    build: Callable[[list[dict] | None], nn.Module], network: str, error: Exception
+) -> None:
+    """Says that a network takes no plugins if it can be built without them."""
+    try:
+        build_cheaply(lambda: build(None))
+    except Exception:
+        return  # something else is wrong with it, and the runner will say what
+    raise ConfigError(
+        f'{network} cannot be built with plugins ({type(error).__name__}: {error}); set it to None.'
+    ) from error
+
+
+def _check_layers(plugins: list[Plugin], probed: ProbedNetwork, title: str) -> None:
+    """Builds each layer once for every stage, and looks at names and widths."""
     taken: set[tuple[int, str]] = set()
     for plugin in plugins:
-        for stage in (index for index, is_used in enumerate(plugin.stages) if is_used):
-            channels = base_channels * 2**stage
-            if plugin.position == 'after_conv3':
-                channels *= _EXPANSION
-            name = _name_when_built(plugin, channels)
+        for stage in _stages_of(plugin):
+            width = probed.widths[stage][plugin.position]
+            name, layer = build_cheaply(partial(build_plugin, plugin, width.built_for))
+            if width.built_for != width.of_map and not _takes_map(layer, width.of_map):
+                raise ConfigError(
+                    f'{plugin.label}: at {plugin.position} of layer{stage + 1} {title} builds the '
+                    f'layer for {width.built_for} channels, and the map there has {width.of_map}; '
+                    + _right_positions(plugin, probed)
+                )
             if (stage, name) in taken:
                 raise ConfigError(
                     f"{plugin.label}: a block of that network holds each name once, and '{name}' "
@@ -112,36 +171,47 @@ def _check_layers(plugins: list[Plugin], base_channels: int) -> None:
             taken.add((stage, name))
 
 
-def _name_when_built(plugin: Plugin, channels: int) -> str:
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # the network itself will say it
-        try:
-            with torch.device('meta'):
-                return build_plugin(plugin, channels)[0]
-        # The cause may be that a layer needs real values when it is built.
-        except Exception:
-            return build_plugin(plugin, channels)[0]
+def _stages_of(plugin: Plugin) -> list[int]:
+    return [index for index, is_used in enumerate(plugin.stages) if is_used]
 
 
-def _check_substitute(key: str, toolbox: str, kind: str) -> None:
-    """Names the network of mmela that takes the plugins which the toolbox's refuses."""
-    prefix, title = _TOOLBOXES[toolbox]
-    room = f'mmela.{prefix.lower()}'
-    ours = [n for n in (kind, prefix + kind) if n in ROOMS and ROOMS[n].module == room]
-    if ours and not _takes_plugins(toolbox, kind):
-        raise ConfigError(
-            f"{key}.plugins: {kind} of {title} takes no plugins; write type='mmela.{ours[0]}', "
-            'which is the same network and takes them.'
+def _takes_map(layer: nn.Module, channels: int) -> bool:
+    """Whether a layer takes a map of another width than its own, as one without weights may."""
+    device = next(layer.parameters(), torch.empty(0, device='meta')).device
+    try:
+        layer.eval()(torch.empty(1, channels, 8, 8, device=device))
+    except Exception:
+        return False
+    return True
+
+
+def _right_positions(plugin: Plugin, probed: ProbedNetwork) -> str:
+    used = [probed.widths[stage] for stage in _stages_of(plugin)]
+    right = [p for p in POSITIONS if all(w[p].built_for == w[p].of_map for w in used)]
+    if not right:
+        return 'no position of this network has the right width.'
+    return f'the width is right at {" and ".join(right)}.'
+
+
+def _warn_of_lost_plugins(plugins: list[Plugin], network: str, substitute: str | None) -> None:
+    """Warns of plugins whose output the blocks throw away."""
+    followed = [
+        plugin.label
+        for i, plugin in enumerate(plugins)
+        if any(
+            later.position == plugin.position and set(_stages_of(later)) & set(_stages_of(plugin))
+            for later in plugins[i + 1 :]
         )
-
-
-def _takes_plugins(toolbox: str, kind: str) -> bool:
-    with MODELS.switch_scope_and_registry(toolbox) as registry:
-        found = registry.get(f'{toolbox}.{kind}')
-    return inspect.isclass(found) and any(
-        'plugins' in inspect.signature(vars(base)['__init__']).parameters
-        for base in found.__mro__
-        if '__init__' in vars(base)
-    )
+    ]
+    if followed:
+        way_out = (
+            f'write {substitute}, which runs them one after another'
+            if substitute
+            else 'leave one plugin a position'
+        )
+        tell(
+            f'{" and ".join(followed)}: no effect where another plugin follows at the same '
+            f"position, because {network} hands both the same map and keeps the last one's "
+            f'output; {way_out}.',
+            warning=True,
+        )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections import OrderedDict
 
 import pytest
 import torch
 from mmdet.models.backbones import csp_darknet as det_csp_darknet
+from mmdet.models.backbones import cspnext as det_cspnext
+from mmdet.models.backbones import mobilenet_v2 as det_mobilenet_v2
 from mmdet.models.backbones import resnet as det_resnet
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
+from mmseg.models.backbones import mobilenet_v2 as seg_mobilenet_v2
 from mmseg.models.backbones import resnet as seg_resnet
 
 from mmela import ELA
@@ -19,6 +23,8 @@ from mmela.errors import ConfigError
 
 NANO = dict(deepen_factor=0.33, widen_factor=0.25, use_depthwise=True)
 NARROW = dict(base_channels=16, stem_channels=16)
+SLIM = dict(widen_factor=0.25)
+SLIM_CSP = dict(deepen_factor=0.33, widen_factor=0.25)
 
 #: Name: our type, the parent's class, arguments, a position.
 NETWORKS = OrderedDict(
@@ -31,17 +37,32 @@ NETWORKS = OrderedDict(
     darknet6=(
         'mmela.CSPDarknet',
         det_csp_darknet.CSPDarknet,
-        dict(arch='P6', out_indices=(3, 4, 5), deepen_factor=0.33, widen_factor=0.25),
+        dict(arch='P6', out_indices=(3, 4, 5), **SLIM_CSP),
         'after_stage',
     ),
+    darknet_out=('mmela.CSPDarknet', det_csp_darknet.CSPDarknet, NANO, 'on_output'),
+    cspnext=('mmela.CSPNeXt', det_cspnext.CSPNeXt, SLIM_CSP, 'after_stage'),
+    cspnext6_out=(
+        'mmela.CSPNeXt',
+        det_cspnext.CSPNeXt,
+        dict(arch='P6', out_indices=(0, 5, 3), **SLIM_CSP),
+        'on_output',
+    ),
+    det_mobile=('mmela.DetMobileNetV2', det_mobilenet_v2.MobileNetV2, SLIM, 'after_depthwise'),
+    det_mobile_block=('mmela.DetMobileNetV2', det_mobilenet_v2.MobileNetV2, SLIM, 'after_block'),
     seg18=('mmela.SegResNet', seg_resnet.ResNet, dict(depth=18, **NARROW), 'after_conv2'),
     seg34=('mmela.SegResNet', seg_resnet.ResNet, dict(depth=34, **NARROW), 'after_conv1'),
     seg50=('mmela.SegResNet', seg_resnet.ResNet, dict(depth=50, **NARROW), 'after_conv1'),
     seg18c=('mmela.SegResNetV1c', seg_resnet.ResNetV1c, dict(depth=18, **NARROW), 'after_conv2'),
     seg50c=('mmela.SegResNetV1c', seg_resnet.ResNetV1c, dict(depth=50, **NARROW), 'after_conv3'),
     seg101c=('mmela.SegResNetV1c', seg_resnet.ResNetV1c, dict(depth=101, **NARROW), 'after_conv2'),
+    seg_mobile=('mmela.SegMobileNetV2', seg_mobilenet_v2.MobileNetV2, SLIM, 'after_depthwise'),
+    seg_mobile_block=('mmela.SegMobileNetV2', seg_mobilenet_v2.MobileNetV2, SLIM, 'after_block'),
 )  # fmt: skip
-SMALL = ['det18', 'det50', 'darknet', 'seg18', 'seg50c']
+SMALL = [
+    'det18', 'det50', 'darknet', 'cspnext', 'cspnext6_out', 'seg18', 'seg50c',
+    'det_mobile', 'seg_mobile',
+]  # fmt: skip
 every_network = pytest.mark.parametrize('name', NETWORKS)
 small_networks = pytest.mark.parametrize('name', SMALL)
 
@@ -102,7 +123,7 @@ def test_plugins_add_their_keys_and_rename_none(name):
     keys = set(build(name, plugins=plugins_of(name)).state_dict())
     parent_keys = set(build_parent(name).state_dict())
     assert parent_keys < keys
-    assert all('ela' in key.split('.') for key in keys - parent_keys)
+    assert all('ela' in re.split('[._]', key) for key in keys - parent_keys)
 
 
 @every_network
@@ -281,11 +302,11 @@ def test_a_plugins_own_init_cfg_is_obeyed_in_every_network():
     [
         ('det18', 'after_conv3', 'after_conv1, after_conv2;'),
         ('seg50c', 'after_stage', 'after_conv1, after_conv2, after_conv3'),
-        ('darknet', 'after_conv2', 'positions are after_stage'),
+        ('darknet', 'after_conv2', 'after_stage'),
     ],
 )
 def test_a_position_that_the_network_lacks_is_answered_with_a_sentence(name, position, allowed):
-    with pytest.raises(ConfigError, match=f'no position .{position}.; the positions are .*'):
+    with pytest.raises(ConfigError, match=f'no position .{position}.; the positions are {allowed}'):
         build(name, plugins=[dict(cfg=dict(type='mmela.ELA'), position=position)])
 
 
@@ -294,43 +315,3 @@ def test_stages_of_another_number_are_answered_with_a_sentence(name):
     entry = dict(plugins_of(name)[0], stages=(True, True))
     with pytest.raises(ConfigError, match='one bool for each of the 4 stages'):
         build(name, plugins=[entry])
-
-
-@pytest.mark.parametrize('toolbox', [det_resnet.ResNet, seg_resnet.ResNet, seg_resnet.ResNetV1c])
-def test_the_toolboxes_own_bottlenecks_take_the_layer_as_it_is(toolbox):
-    entry = dict(
-        cfg=dict(type='mmela.ELA', residual='scaled', num_groups=4),
-        position='after_conv2',
-        stages=(False, True, True, True),
-    )
-    torch.manual_seed(7)
-    network = toolbox(depth=50, plugins=[entry], **NARROW)
-    network.init_weights()
-    open_blocks(network)
-    plain = toolbox(depth=50, **NARROW)
-    assert not plain.load_state_dict(
-        {k: v for k, v in network.state_dict().items() if '.ela.' not in k}
-    ).missing_keys
-    assert sum(isinstance(m, ELA) for m in network.modules()) == 4 + 6 + 3
-    for out, expected in zip(outputs_of(network), outputs_of(plain), strict=True):
-        assert torch.equal(out, expected)
-
-
-@pytest.mark.parametrize(
-    'network_type, arguments',
-    [
-        ('mmdet.ResNeXt', dict(depth=50, groups=32, base_width=4)),
-        ('mmdet.ResNetV1d', dict(depth=50)),
-        ('mmdet.ResNeSt', dict(depth=50, stem_channels=64)),
-        ('mmdet.RegNet', dict(arch='regnetx_400mf')),
-        ('mmseg.ResNetV1d', dict(depth=50)),
-        ('mmseg.ResNeSt', dict(depth=50, stem_channels=64)),
-    ],
-)
-def test_other_networks_of_the_toolboxes_take_the_layer_as_the_readme_says(network_type, arguments):
-    entry = dict(cfg=dict(type='mmela.ELA', residual='scaled'), position='after_conv2')
-    network = MODELS.build(dict(type=network_type, plugins=[entry], **arguments))
-    network.eval()  # returns None in the toolboxes
-    with torch.no_grad():
-        network(torch.randn(1, 3, 64, 64))
-    assert sum(isinstance(m, ELA) for m in network.modules()) >= 16

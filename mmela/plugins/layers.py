@@ -1,124 +1,19 @@
-"""The one grammar of a ``plugins`` list: parse, check, build.
-
-It is the toolboxes' own grammar, so that a list can move from one network to another:
-
-.. code-block:: python
-
-    plugins=[dict(cfg=dict(type='mmela.ELA', variant='T'), position='after_stage',
-                  stages=(False, True, True, True))]
-
-``stages`` may be left out and then means all of them. ``cfg`` may hold a ``postfix`` that tells
-two layers of one type at one position apart. Several plugins at one position are chained in the
-order of the list.
-"""
+"""The layers of a ``plugins`` list: built, added to a module, run and initialised."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from mmcv.cnn.bricks.plugin import infer_abbr
 from mmengine.registry import MODELS, Registry
-from torch import nn
+from torch import Tensor, nn
 
 from mmela.errors import ConfigError, did_you_mean
-
-ENTRY_KEYS = ('cfg', 'position', 'stages')
-
-
-class Plugin(NamedTuple):
-    """One checked entry of a ``plugins`` list."""
-
-    cfg: dict[str, Any]  # type and arguments of the layer, and perhaps its postfix
-    position: str
-    stages: tuple[bool, ...]
-    label: str  # where it stands, for messages: "plugins[0] of mmela.CSPDarknet"
-
-
-def parse_plugins(
-    plugins: Sequence[Mapping[str, Any]] | None,
-    *,
-    owner: str,
-    positions: Sequence[str],
-    num_stages: int,
-) -> list[Plugin]:
-    """Checks a ``plugins`` list.
-
-    Args:
-        plugins: The list as it stands in a config; None and an empty list mean no plugins.
-        owner: Who takes it, for messages, such as ``'mmela.CSPDarknet'``.
-        positions: The positions that the owner has.
-        num_stages: How many stages the owner has.
-
-    Returns:
-        The entries in the order of the list, ``stages`` filled in.
-
-    Raises:
-        ConfigError: Naming the entry, what is allowed, and the nearest name if one is misspelt.
-    """
-    if plugins is None:
-        return []
-    if isinstance(plugins, (str, Mapping)) or not isinstance(plugins, Sequence):
-        raise ConfigError(
-            f'plugins of {owner} must be a list of dict(cfg=..., position=...), and '
-            f'{_short(plugins)} was given.'
-        )
-    return [
-        _parse_entry(entry, f'plugins[{i}] of {owner}', positions, num_stages)
-        for i, entry in enumerate(plugins)
-    ]
-
-
-def _parse_entry(entry: Any, label: str, positions: Sequence[str], num_stages: int) -> Plugin:
-    if not isinstance(entry, Mapping):
-        raise ConfigError(
-            f'{label} must be dict(cfg=dict(type=...), position=...), and '
-            f'{_short(entry)} was given.'
-        )
-    for key in entry:
-        if key not in ENTRY_KEYS:
-            hint = (
-                f'; write it inside cfg, as cfg=dict(..., {key}=...).'
-                if key in ('type', 'postfix')
-                else did_you_mean(key, ENTRY_KEYS)
-            )
-            raise ConfigError(
-                f"{label} has a key '{key}', and an entry takes {', '.join(ENTRY_KEYS)}" + hint
-            )
-    for key in ('cfg', 'position'):
-        if key not in entry:
-            raise ConfigError(
-                f"{label} lacks '{key}': write dict(cfg=dict(type=...), position='{positions[0]}')."
-            )
-    cfg, position = entry['cfg'], entry['position']
-    if not isinstance(cfg, Mapping) or cfg.get('type') is None:
-        raise ConfigError(
-            f"{label}: cfg must be a dict with the layer's type, such as dict(type='mmela.ELA'), "
-            f'and {_short(cfg)} was given.'
-        )
-    if position not in positions:
-        raise ConfigError(
-            f'{label}: there is no position {position!r}; the positions are '
-            f'{", ".join(positions)}' + did_you_mean(position, positions)
-        )
-    return Plugin(dict(cfg), position, _parse_stages(entry, label, num_stages), label)
-
-
-def _parse_stages(entry: Mapping[str, Any], label: str, num_stages: int) -> tuple[bool, ...]:
-    stages = entry.get('stages')
-    if stages is None:
-        return (True,) * num_stages
-    example = f'({", ".join(["False"] + ["True"] * (num_stages - 1))})'
-    is_flags = isinstance(stages, (tuple, list)) and all(isinstance(s, bool) for s in stages)
-    if not is_flags or len(stages) != num_stages:
-        raise ConfigError(
-            f'{label}: stages must hold one bool for each of the {num_stages} stages, such as '
-            f'{example}, and {_short(stages)} was given.'
-        )
-    return tuple(stages)
+from mmela.plugins.grammar import Plugin
 
 
 def build_plugin(plugin: Plugin, in_channels: int) -> tuple[str, nn.Module]:
@@ -197,13 +92,16 @@ def _names_in(registry: Registry | None) -> set[str]:
     return set() if registry is None else {*registry.module_dict, *_names_in(registry.parent)}
 
 
-def add_plugins(module: nn.Module, plugins: Iterable[Plugin], in_channels: int) -> list[str]:
+def add_plugins(
+    module: nn.Module, plugins: Iterable[Plugin], in_channels: int, suffix: str = ''
+) -> list[str]:
     """Builds the layers of some entries and makes them submodules.
 
     Args:
         module: Where they go; a ``Sequential`` runs them behind what it holds.
         plugins: The entries, in the order in which they are to run.
         in_channels: Channels of the map that they will be given.
+        suffix: Ends their names, where the module holds the layers of several places.
 
     Returns:
         The names under which they were added.
@@ -214,6 +112,7 @@ def add_plugins(module: nn.Module, plugins: Iterable[Plugin], in_channels: int) 
     names = []
     for plugin in plugins:
         name, layer = build_plugin(plugin, in_channels)
+        name += suffix
         if hasattr(module, name):
             raise ConfigError(
                 f"{plugin.label}: its place holds '{name}' already; give the second one a postfix, "
@@ -224,22 +123,49 @@ def add_plugins(module: nn.Module, plugins: Iterable[Plugin], in_channels: int) 
     return names
 
 
-def at(plugins: Iterable[Plugin], position: str, stage: int | None = None) -> list[Plugin]:
-    """The entries of one place.
+def run_plugins(module: nn.Module, names: Iterable[str], x: Tensor) -> Tensor:
+    """Runs some layers of a module one after another.
 
     Args:
-        plugins: Checked entries.
-        position: A position.
-        stage: Index of a stage; None means any.
+        module: What holds them.
+        names: Their names, as :func:`add_plugins` returned them.
+        x: What the first one is given.
 
     Returns:
-        Those of that position and stage, in the order of the list.
+        What the last one returns; ``x`` itself if there are none.
     """
-    return [
-        plugin
-        for plugin in plugins
-        if plugin.position == position and (stage is None or plugin.stages[stage])
-    ]
+    for name in names:
+        x = getattr(module, name)(x)
+    return x
+
+
+def init_with_plugins(
+    init_network: Callable[[], None], layers: Iterable[nn.Module], init_cfg: Any = None
+) -> None:
+    """Initialises a network, and those of its layers that can do it themselves and have not.
+
+    Needed where layers stand inside a module without ``init_weights``, such as a plain
+    ``nn.Sequential``, at which the recursion of MMEngine ends. Its order is kept: the network's
+    rules, then the layers' own, and a checkpoint has the last word.
+
+    Args:
+        init_network: The network's ``init_weights`` as it is without plugins.
+        layers: The plugins.
+        init_cfg: The network's; if it names a checkpoint, that may hold the layers too.
+    """
+    is_pretrained = _names_checkpoint(init_cfg)
+    if not is_pretrained:
+        init_network()
+    for layer in layers:
+        if hasattr(layer, 'init_weights') and not getattr(layer, 'is_init', False):
+            layer.init_weights()
+    if is_pretrained:
+        init_network()
+
+
+def _names_checkpoint(init_cfg: Any) -> bool:
+    entries = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    return any(entry and entry.get('type') == 'Pretrained' for entry in entries)
 
 
 def warn_if_frozen(owner: str, frozen_stages: int, places: Mapping[str, Sequence[Plugin]]) -> None:
@@ -258,8 +184,3 @@ def warn_if_frozen(owner: str, frozen_stages: int, places: Mapping[str, Sequence
             'initialised. Leave these stages out with `stages`, or freeze fewer.',
             stacklevel=3,
         )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + '...'
