@@ -1,7 +1,10 @@
-"""Every config that ships: it parses, builds, runs forward and takes a step of its loss on CPU."""
+"""Every config that ships: it builds, holds what its name and its README say, and trains."""
 
 from __future__ import annotations
 
+import math
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,14 +15,34 @@ from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 
-import mmela
+from mmela.attentions.base import Attention
 from mmela.runtime import load_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob('[dsc]*/*/*.py'))
-WITH_ELA = [name for name in CONFIGS if '-ela-' in name]
-#: ELA layers behind three stages of CSPDarknet, and in every block of stages 2 to 4 of a ResNet.
-LAYERS = {'yolox': 3, '_r18': 6, '_r50': 4 + 6 + 3, '_r101': 4 + 23 + 3}
+METAFILES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob('*/*/metafile.yml'))
+NAME = re.compile(r'-(ela-[tbsl]|se|eca|cbam|coord-att)(-residual|-scaled)?(?=[-_])')
+ATTENDED = [name for name in CONFIGS if NAME.search(Path(name).name)]
+
+
+def attention_of(name):
+    """What the name of a config says: its attention and its `residual`."""
+    attention, residual = NAME.search(Path(name).name).groups()
+    return attention, {None: False, '-residual': True, '-scaled': 'scaled'}[residual]
+
+
+def one_of_each(names):
+    """The first config of every method, layout of the network and attention."""
+    first = {}
+    for name in names:
+        found = NAME.search(Path(name).name)
+        place = re.search(r'-neck|_shapes|_bccd|_clothes|voc0712', name)
+        key = (Path(name).parent, found and found[1], place and place[0])
+        first.setdefault(key, name)
+    return set(first.values())
+
+
+FAST = one_of_each(CONFIGS)
 
 
 def load(name):
@@ -31,6 +54,13 @@ def load(name):
     elif 'init_cfg' in cfg.model.backbone:
         cfg.model.backbone.init_cfg = None
     return cfg
+
+
+@cache
+def meta_model(name):
+    """The network without its values, which is quick and takes no memory."""
+    with torch.device('meta'):
+        return MODELS.build(load(name).model)
 
 
 def build(cfg):
@@ -45,8 +75,8 @@ def make_batch(cfg, model, training):
     if cfg.default_scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
 
-        num_classes = getattr(model, 'bbox_head', None) or model.roi_head.bbox_head
-        data = demo_mm_inputs(2, [[3, 96, 96]] * 2, num_classes=num_classes.num_classes)
+        head = getattr(model, 'bbox_head', None) or model.roi_head.bbox_head
+        data = demo_mm_inputs(2, [[3, 96, 96]] * 2, num_classes=head.num_classes)
     else:
         from mmengine.structures import PixelData
         from mmseg.structures import SegDataSample
@@ -65,10 +95,14 @@ def make_batch(cfg, model, training):
 
 
 def attention_layers(model):
-    return {n: m for n, m in model.named_modules() if isinstance(m, mmela.ELA)}
+    return {n: m for n, m in model.named_modules() if isinstance(m, Attention)}
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+def mark_long(names):
+    return [n if n in FAST else pytest.param(n, marks=pytest.mark.long) for n in names]
+
+
+@pytest.mark.parametrize('name', mark_long(CONFIGS))
 def test_a_config_runs_forward_and_takes_a_step_of_its_loss(name):
     cfg = load(name)
     model = build(cfg).train()
@@ -84,42 +118,122 @@ def test_a_config_runs_forward_and_takes_a_step_of_its_loss(name):
     assert len(results) == 2
 
 
-@pytest.mark.parametrize('name', WITH_ELA)
+#: Widths of the maps that the attention is given, by the toolboxes' definitions of the networks.
+RESNET_C3_C5 = {
+    'r18': [128] * 2 + [256] * 2 + [512] * 2,
+    'r50': [128] * 4 + [256] * 6 + [512] * 3,
+    'r101': [128] * 4 + [256] * 23 + [512] * 3,
+}
+CSP_WIDEN = dict(nano=0.25, tiny=0.375, s=0.5, m=0.75, l=1, x=1.25)
+MOBILENET_V2 = [96, 144, 144] + [192] * 3 + [384] * 4 + [576] * 3 + [960] * 3
+
+
+def widths_of(name):
+    stem = Path(name).stem
+    if stem.startswith('mobilenet-v2'):
+        return MOBILENET_V2
+    if '-neck_' in stem:
+        return [64, 128, 256]  # shared by the seven places of YOLOX-Nano's neck
+    if stem.startswith('yolof'):
+        return [2048] + [512] * 4  # C5, the projected map, and around three blocks
+    if stem.startswith(('yolox', 'rtmdet')):
+        widen = CSP_WIDEN[re.match(r'[a-z]+_([a-z]+)-', stem)[1]]
+        return [int(width * widen) for width in (256, 512, 1024)]
+    return RESNET_C3_C5[re.search(r'_(r\d+)-', stem)[1]]
+
+
+def parameters_of(attention, channels):
+    """Parameters of one layer, from the papers' definitions."""
+    if attention.startswith('ela'):
+        return {'t': 7, 'b': 9, 's': 42, 'l': 58}[attention[-1]] * channels
+    if attention == 'eca':
+        kernel_size = int(abs((math.log2(channels) + 1) / 2))
+        return kernel_size + 1 if kernel_size % 2 == 0 else kernel_size
+    hidden = max(8, channels // 32) if attention == 'coord-att' else channels // 16
+    squeeze = channels * hidden + hidden
+    excite = hidden * channels + channels
+    return {
+        'se': squeeze + excite,
+        'cbam': squeeze + excite + 2 * 7 * 7 + 2,  # and the spatial convolution with its norm
+        'coord-att': squeeze + 2 * hidden + 2 * excite,  # a norm, and one excitation an axis
+    }[attention]
+
+
+OF_THE_ZOO = [n for n in ATTENDED if re.search(r'_(coco|voc0712|voc12aug-512x512)\.py$', n)]
+
+
+@pytest.mark.parametrize('name', OF_THE_ZOO)
 def test_a_config_holds_the_attention_that_its_name_says(name):
-    cfg = load(name)
-    with torch.device('meta'):
-        layers = attention_layers(MODELS.build(cfg.model))
-    expected = next(count for part, count in LAYERS.items() if part in name)
-    variant = name.split('-ela-')[1][0].upper()
-    assert len(layers) == expected
-    assert {layer.variant for layer in layers.values()} == {variant}
+    attention, residual = attention_of(name)
+    layers = attention_layers(meta_model(name)).values()
+    widths = widths_of(name)
+    assert sorted(layer.in_channels for layer in layers) == sorted(widths)
+    assert {layer.residual for layer in layers} == {residual}
+    expected = sum(parameters_of(attention, c) + c * (residual == 'scaled') for c in widths)
+    assert sum(p.numel() for layer in layers for p in layer.parameters()) == expected
 
 
-@pytest.mark.parametrize('name', [n for n in WITH_ELA if '-c3-c5' in n])
-def test_configs_on_pretrained_weights_are_scaled_or_the_authors_residual(name):
-    residual = True if '-residual-' in name else 'scaled'
-    plugins = Config.fromfile(ROOT / name).model.backbone.plugins
-    assert [plugin.cfg.residual for plugin in plugins] == [residual]
+@pytest.mark.parametrize('name', ATTENDED)
+def test_attention_and_parameter_total_are_what_the_metafile_says(name):
+    metafile = yaml.safe_load((ROOT / name).with_name('metafile.yml').read_text())
+    told = next(m['Metadata'] for m in metafile['Models'] if m['Config'] == name)
+    model = meta_model(name)
+    layers = attention_layers(model).values()
+    assert len(layers) == told['Attention Layers']
+    attention = sum(p.numel() for layer in layers for p in layer.parameters())
+    assert attention == told['Attention Parameters']
+    assert sum(p.numel() for p in model.parameters()) == told['Parameters']
 
 
-@pytest.mark.parametrize('name', [n for n in WITH_ELA if 'scaled' in (ROOT / n).read_text()])
+FAMILIES = [
+    ('det/yolox', 'yolox_nano-{}-neck_voc0712.py', ['']),
+    (
+        'det/faster_rcnn',
+        'faster-rcnn_r50-{}-c3-c5_fpn_1x_coco.py',
+        ['', '-residual', '-scaled'],
+    ),
+    (
+        'seg/deeplabv3',
+        'deeplabv3_r50-d8-{}-c3-c5_4xb4-20k_voc12aug-512x512.py',
+        ['', '-residual', '-scaled'],
+    ),
+]
+
+
+@pytest.mark.parametrize('folder, pattern, forms', FAMILIES, ids=[f[0] for f in FAMILIES])
+def test_the_rivals_differ_from_one_another_in_one_line(folder, pattern, forms):
+    attentions = ['se', 'eca', 'cbam', 'coord-att', 'ela-t', 'ela-b', 'ela-s', 'ela-l']
+    names = [pattern.format(attention + form) for attention in attentions for form in forms]
+    texts = [(ROOT / 'configs' / folder / name).read_text().splitlines() for name in names]
+    assert len({len(lines) for lines in texts}) == 1
+    assert sum(len(set(lines)) > 1 for lines in zip(*texts, strict=True)) == 1
+    assert len({tuple(lines) for lines in texts}) == len(names)
+
+
+@pytest.mark.parametrize('name', mark_long([n for n in ATTENDED if attention_of(n)[1] == 'scaled']))
 def test_a_scaled_config_starts_as_its_parent_network(name):
     cfg = load(name)
     model = build(cfg).eval()
     plain_cfg = load(name)
-    plain_cfg.model.backbone.plugins = None
+    for part in ('backbone', 'neck'):
+        if 'plugins' in plain_cfg.model.get(part, {}):
+            plain_cfg.model[part].plugins = None
     plain = build(plain_cfg).eval()
-    assert attention_layers(model) and not attention_layers(plain)
+    layers = attention_layers(model)
+    assert layers and not attention_layers(plain)
     result = plain.load_state_dict(model.state_dict(), strict=False)
-    assert result.missing_keys == [] and all('.ela.' in key for key in result.unexpected_keys)
+    assert result.missing_keys == []
+    inside = tuple(f'{layer}.' for layer in layers)
+    assert all(key.startswith(inside) for key in result.unexpected_keys)
     x = torch.randn(1, 3, 64, 64)
     for network in (model, plain):  # `zero_init_residual` would hide what a block computes
-        for layer_name, module in network.backbone.named_modules():
-            if layer_name.endswith('.bn3'):
+        for layer_name, module in network.named_modules():
+            if re.search(r'\.bn[23]$', layer_name):
                 torch.nn.init.ones_(module.weight)
     with torch.no_grad():
-        for out, expected in zip(model.backbone(x), plain.backbone(x), strict=True):
-            assert torch.equal(out, expected)
+        outs, expected = ([n.extract_feat(x)] for n in (model, plain))
+        for out, parent in zip(outs[0], expected[0], strict=True):
+            assert torch.equal(out, parent)
 
 
 def without_scopes_of(node, scope):
@@ -131,7 +245,7 @@ def without_scopes_of(node, scope):
     return node
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', mark_long(CONFIGS))
 def test_a_config_can_be_inherited_from_the_installed_package(name, tmp_path):
     """MMEngine marks what comes from `mmela::` with a scope that has no datasets."""
     child = tmp_path / 'child.py'
@@ -143,23 +257,49 @@ def test_a_config_can_be_inherited_from_the_installed_package(name, tmp_path):
     )
 
 
-@pytest.mark.parametrize('metafile', sorted((ROOT / 'configs').glob('*/*/metafile.yml')), ids=str)
-def test_metafiles_name_configs_that_exist(metafile):
-    models = yaml.safe_load(metafile.read_text())['Models']
-    assert models
-    for model in models:
-        assert (ROOT / model['Config']).is_file(), model['Config']
-    named = {model['Config'] for model in models}
-    here = {str(p.relative_to(ROOT)) for p in metafile.parent.glob('*.py')}
-    assert {name for name in here if '-ela-' in name} <= named
+@pytest.mark.parametrize('metafile', METAFILES)
+def test_a_metafile_names_every_config_with_attention_and_none_that_is_not_there(metafile):
+    models = yaml.safe_load((ROOT / metafile).read_text())['Models']
+    named = [model['Config'] for model in models]
+    here = {name for name in ATTENDED if Path(name).parent == Path(metafile).parent}
+    assert here <= set(named) <= set(CONFIGS) and len(named) == len(set(named))
 
 
-@pytest.mark.parametrize('name', WITH_ELA)
-def test_parameter_counts_are_what_the_metafile_says(name):
-    metafile = yaml.safe_load((ROOT / name).with_name('metafile.yml').read_text())
-    told = next(m['Metadata'] for m in metafile['Models'] if m['Config'] == name)
-    with torch.device('meta'):
-        model = MODELS.build(load(name).model)
-    attention = sum(p.numel() for m in attention_layers(model).values() for p in m.parameters())
-    assert attention == told['Attention Parameters']
-    assert sum(p.numel() for p in model.parameters()) == told['Parameters']
+def folders():
+    return sorted({str(Path(name).parent) for name in CONFIGS})
+
+
+def table_rows(readme):
+    """The rows of every table, each as a dict by column."""
+    header = None
+    for line in readme.splitlines():
+        cells = [cell.strip() for cell in line.strip('|').split('|')] if line[:1] == '|' else None
+        if cells is None:
+            header = None
+        elif header is None:
+            header = cells
+        elif not set(line) <= set('|-: '):
+            yield dict(zip(header, cells, strict=True))
+
+
+@pytest.mark.parametrize('folder', folders())
+def test_the_readme_lists_every_config_with_the_figures_of_the_metafile(folder):
+    readme = (ROOT / folder / 'README.md').read_text()
+    metafile = yaml.safe_load((ROOT / folder / 'metafile.yml').read_text())
+    told = {Path(m['Config']).name: m['Metadata'] for m in metafile['Models']}
+    listed = set(re.findall(r'\(([\w.-]+\.py)\)', readme))
+    for row in table_rows(readme):
+        linked = re.findall(r'\(([\w.-]+\.py)\)', ' '.join(row.values()))
+        for config in linked if 'parameters' in row else []:
+            meta = told[config]
+            scaled = '-scaled' in config and len(linked) > 1
+            added = row['added'].partition(' / ')[2 if scaled else 0]
+            assert added.replace(',', '') == str(meta['Attention Parameters']), config
+            total = meta['Parameters']
+            assert row['layers'] == str(meta['Attention Layers']), config
+            millions = row['parameters'].partition(' / ')[2 if scaled else 0]
+            assert millions.removesuffix(' M') == f'{total / 1e6:.3f}', config
+            if 'FLOPs' in meta:
+                assert row['FLOPs'].removesuffix(' G') == f'{meta["FLOPs"] / 1e9:.3f}', config
+    here = {Path(name).name for name in ATTENDED if str(Path(name).parent) == folder}
+    assert here <= listed

@@ -1,3 +1,13 @@
-_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', '../../_base_/plugins_c3_c5.py']
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
-model = dict(backbone=dict(plugins={{_base_.ela_b_scaled_c3_c5}}))
+model = dict(
+    backbone=dict(
+        plugins=[
+            dict(
+                cfg=dict(type='mmela.ELA', variant='B'),
+                position='after_conv2',
+                stages=(False, True, True, True),
+            )
+        ],
+    )
+)

@@ -1,0 +1,14 @@
+_base_ = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+
+model = dict(
+    backbone=dict(
+        type='mmela.CSPNeXt',
+        plugins=[
+            dict(
+                cfg=dict(type='mmela.ELA', variant='B', residual='scaled'),
+                position='after_stage',
+                stages=(False, True, True, True),
+            )
+        ],
+    )
+)

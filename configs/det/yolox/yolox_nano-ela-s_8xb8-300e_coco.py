@@ -1,0 +1,14 @@
+_base_ = 'mmdet::yolox/yolox_nano_8xb8-300e_coco.py'
+
+model = dict(
+    backbone=dict(
+        type='mmela.CSPDarknet',
+        plugins=[
+            dict(
+                cfg=dict(type='mmela.ELA', variant='S'),
+                position='after_stage',
+                stages=(False, True, True, True),
+            )
+        ],
+    )
+)

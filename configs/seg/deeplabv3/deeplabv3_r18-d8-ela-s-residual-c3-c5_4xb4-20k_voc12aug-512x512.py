@@ -1,0 +1,14 @@
+_base_ = './deeplabv3_r18-d8_4xb4-20k_voc12aug-512x512.py'
+
+model = dict(
+    backbone=dict(
+        type='mmela.SegResNetV1c',
+        plugins=[
+            dict(
+                cfg=dict(type='mmela.ELA', variant='S', residual=True),
+                position='after_conv2',
+                stages=(False, True, True, True),
+            )
+        ],
+    )
+)
