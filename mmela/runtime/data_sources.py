@@ -9,6 +9,7 @@ from pathlib import PurePath
 _MMDET_PAGE = 'https://mmdetection.readthedocs.io/en/latest/user_guides/dataset_prepare.html'
 _MMSEG_PAGE = 'https://mmsegmentation.readthedocs.io/en/latest/user_guides/2_dataset_prepare.html'
 _MMPRETRAIN_PAGE = 'https://mmpretrain.readthedocs.io/en/latest/user_guides/dataset_prepare.html'
+_README = 'tools/dataset_converters/README.md'  # folder trees and commands, step by step
 
 
 def how_to_prepare(scope: str, dataset_type: str, root: str, paths: list[str]) -> str:
@@ -31,11 +32,14 @@ def how_to_prepare(scope: str, dataset_type: str, root: str, paths: list[str]) -
         return f'the demo data set: `python tools/dataset_converters/shapes.py {target}`'
     if name == 'PascalVOCDataset':
         if 'Aug' in text or 'aug.txt' in text:
-            return f'PASCAL VOC 2012 with the SBD masks: {_MMSEG_PAGE}#pascal-voc'
-        return f'PASCAL VOC 2012: {_voc("voc2012")}, see also {_MMSEG_PAGE}#pascal-voc'
+            return (
+                'PASCAL VOC 2012 with the SBD masks: `python tools/dataset_converters/voc_aug.py '
+                f'VOCDEVKIT SBD`, see {_README} and {_MMSEG_PAGE}#pascal-voc'
+            )
+        return f'PASCAL VOC 2012: {_voc("voc2012")}, see also {_README}'
     if name == 'VOCDataset':
         year = 'voc2012' if 'VOC2012' in text and 'VOC2007' not in text else 'voc2007'
-        return f'PASCAL VOC: {_voc(year)}, see also {_MMDET_PAGE}'
+        return f'PASCAL VOC: {_voc(year)}, see also {_README} and {_MMDET_PAGE}'
     if name.startswith('Coco') and ('coco' in parts or '2017' in text):
         return (
             f'COCO 2017: {_download("coco2017", "data/coco")}, '
