@@ -1,0 +1,36 @@
+"""Add the masks of SBD to PASCAL VOC 2012: what the voc12aug configs are trained on."""
+
+import argparse
+import sys
+
+from mmela import runtime
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('devkit', help='VOCdevkit with VOC2012')
+    parser.add_argument('sbd', help='benchmark_RELEASE of SBD, with dataset/cls')
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Runs the command.
+
+    Returns:
+        The exit status; 2 for a mistake in what was asked for.
+    """
+    args = parse_args()
+    with runtime.exit_on_user_error():
+        from mmela.runtime.dataset_converters import voc_aug
+
+        made = voc_aug(args.devkit, args.sbd)
+        print(f'{made.folder}: {made.converted} masks of SBD, {made.copied} of VOC')
+        print(f'aug.txt: {made.aug} images, trainaug.txt: {made.trainaug}')
+        for note in made.notes:
+            print(note)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Convert PASCAL VOC detection annotations (XML) to COCO annotations (JSON)."""
+
+import argparse
+import sys
+
+from mmela import runtime
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'source',
+        help='VOCdevkit with VOC2007, VOC2012 or both, or a folder of your own with Annotations, '
+        'ImageSets/Main and JPEGImages',
+    )
+    parser.add_argument('-o', '--out-dir', help='default: annotations in the source')
+    parser.add_argument(
+        '--classes', nargs='+', metavar='NAME', help='your own classes; default: the 20 of VOC'
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Runs the command.
+
+    Returns:
+        The exit status; 2 for a mistake in what was asked for.
+    """
+    args = parse_args()
+    with runtime.exit_on_user_error():
+        from mmela.runtime.dataset_converters import voc_to_coco
+
+        for file in voc_to_coco(args.source, args.out_dir, args.classes):
+            difficult = f', {file.difficult} of them difficult' if file.difficult else ''
+            print(f'{file.path}: {file.images} images, {file.boxes} boxes{difficult}')
+            for note in file.notes:
+                print(f'  {note}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
