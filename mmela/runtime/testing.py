@@ -13,7 +13,7 @@ from mmela.runtime.config import scope_of
 from mmela.runtime.data_check import check_data
 from mmela.runtime.dataset_configs import leaf_datasets
 from mmela.runtime.environment import check_environment
-from mmela.runtime.errors import UserError, explain_config_errors
+from mmela.runtime.errors import UserError, explain_broken_images, explain_config_errors
 from mmela.runtime.weights import check_weights
 
 
@@ -50,7 +50,7 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
     from mmela.runtime.metrics import print_metrics, write_metrics
     from mmela.runtime.runner import build_runner, connected_processes
 
-    with connected_processes(), explain_config_errors():
+    with connected_processes(), explain_config_errors(), explain_broken_images():
         metrics = build_runner(cfg).test()
         is_main = is_main_process()
     if is_main:

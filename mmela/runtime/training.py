@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmela.runtime.config import TASKS, scope_of
 from mmela.runtime.data_check import check_data
 from mmela.runtime.environment import check_environment
-from mmela.runtime.errors import UserError, explain_config_errors
+from mmela.runtime.errors import UserError, explain_broken_images, explain_config_errors
 from mmela.runtime.notices import tell
 from mmela.runtime.weights import check_weights
 
@@ -44,7 +44,7 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
     check_weights(cfg, training=True)
     from mmela.runtime.runner import build_runner, connected_processes
 
-    with connected_processes(), explain_config_errors():
+    with connected_processes(), explain_config_errors(), explain_broken_images():
         runner = build_runner(cfg)
         runner.train()
     latest = _latest_checkpoint(cfg.work_dir)
