@@ -36,7 +36,7 @@ def one_of_each(names):
     first = {}
     for name in names:
         found = NAME.search(Path(name).name)
-        place = re.search(r'-neck|_shapes|_bccd|_clothes|voc0712', name)
+        place = re.search(r'-ela-code|-neck|_shapes|_bccd|_clothes|voc0712', name)
         key = (Path(name).parent, found and found[1], place and place[0])
         first.setdefault(key, name)
     return set(first.values())

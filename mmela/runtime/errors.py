@@ -103,8 +103,8 @@ def explain_broken_images() -> Iterator[None]:
         # The last one: a traceback in the message shows the line of code before.
         raise UserError(
             f'the image {found[-1].strip()} cannot be read: it is empty, cut short or no image. '
-            'Put a whole one in its place, or take it out of the annotations; a training goes on from '
-            'its last checkpoint with --resume.'
+            'Put a whole one in its place, or take it out of the annotations; a training goes on '
+            'from its last checkpoint with --resume.'
         ) from error
 
 
