@@ -60,7 +60,9 @@ def test_both_are_found_by_their_prefixed_names():
 
 
 def post_process(head_type, meta, rescale=True):
-    head = MODELS.build(dict(type=head_type, num_classes=1, in_channels=8, feat_channels=8))
+    # An earlier test may have left another toolbox's scope in force.
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        head = MODELS.build(dict(type=head_type, num_classes=1, in_channels=8, feat_channels=8))
     boxes = torch.tensor([[10.0, 100.0, 110.0, 300.0]])
     found = InstanceData(bboxes=boxes, scores=torch.ones(1), labels=torch.zeros(1).long())
     cfg = ConfigDict(nms=dict(type='nms', iou_threshold=0.5))
