@@ -7,6 +7,7 @@ look-up; a toolbox variant brings in its room, and so its toolbox, only when it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -40,10 +41,21 @@ ROOMS = {
     'SegResNet': SEG,
     'SegResNetV1c': SEG,
 }
+TRANSFORM_ROOMS = {'ELACodeLetterbox': DET}
 
 
 class LazyRegistry(Registry):
-    """A registry that imports a room of mmela when one of its names is asked for."""
+    """A registry that imports a room of mmela when one of its names is asked for.
+
+    Args:
+        name: What it registers.
+        rooms: The names that lie in a room.
+        **kwargs: As MMEngine's ``Registry``.
+    """
+
+    def __init__(self, name: str, *, rooms: Mapping[str, Room], **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self._rooms = rooms
 
     def get(self, key: Any) -> type | None:
         """Finds what is registered under a name.
@@ -63,16 +75,21 @@ class LazyRegistry(Registry):
         scope, name = self.split_scope_key(key)
         if scope not in (None, self.scope):
             return super().get(key)
-        if name in ROOMS and name not in self._module_dict:
-            _import_room(ROOMS[name], name)
+        if name in self._rooms and name not in self._module_dict:
+            _import_room(self._rooms[name], name)
         found = super().get(key)
         if found is None:
-            names = sorted({*self._module_dict, *ROOMS})
+            names = sorted({*self._module_dict, *self._rooms})
             raise ConfigError(
                 f"'mmela.{name}' is not a name of mmela, which has {', '.join(names)}"
-                + did_you_mean(name, names)
+                + (self._variants_of(name) or did_you_mean(name, names))
             )
         return found
+
+    def _variants_of(self, name: str) -> str:
+        """A half-sentence for who wrote a toolbox's name: ours say which toolbox they are of."""
+        ours = [f'mmela.{n} for {r.toolbox}' for n, r in self._rooms.items() if n.endswith(name)]
+        return f'; write {" or ".join(ours)}.' if ours else ''
 
     def __contains__(self, key: str) -> bool:
         try:
@@ -94,8 +111,8 @@ def _import_room(room: Room, name: str) -> None:
 
 
 MODELS = LazyRegistry(
-    'model', parent=MMENGINE_MODELS, scope='mmela', locations=['mmela.attentions']
+    'model', rooms=ROOMS, parent=MMENGINE_MODELS, scope='mmela', locations=['mmela.attentions']
 )
-TRANSFORMS = Registry(
-    'transform', parent=MMENGINE_TRANSFORMS, scope='mmela', locations=['mmela.det.letterbox']
+TRANSFORMS = LazyRegistry(
+    'transform', rooms=TRANSFORM_ROOMS, parent=MMENGINE_TRANSFORMS, scope='mmela'
 )

@@ -211,6 +211,18 @@ def test_a_folder_of_ones_own_keeps_its_classes_and_bare_names(tmp_path, command
     assert boxes_of(tmp_path / 'x/instances_val.json') == {'b.jpg': []}
 
 
+@pytest.mark.parametrize(
+    'classes, told',
+    [(['nut', 'blot'], "did you mean 'bolt'"), (['nut,bolt'], 'Separate the names by blanks')],
+)
+def test_a_class_that_no_annotation_names_is_a_mistake(classes, told, tmp_path, command):
+    objects = [voc_object('nut', (1, 1, 9, 9)), voc_object('bolt', (1, 1, 9, 9))]
+    write_voc(tmp_path, {'a': objects}, train=['a'])
+    status, _, err = command('voc_to_coco.py', tmp_path, '--classes', *classes)
+    assert status == 2 and told in err
+    assert not (tmp_path / 'annotations').exists()
+
+
 @pytest.mark.skipif(not BCCD.is_dir(), reason='bccd is not beside this checkout')
 def test_bccd_is_converted_as_an_independent_conversion_did(tmp_path):
     folder = BCCD / 'VOCdevkit' / 'VOC2007'

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 from mmengine.registry import MODELS as ROOT
-from mmengine.registry import DefaultScope
+from mmengine.registry import TRANSFORMS, DefaultScope
 
 import mmela
 from mmela.errors import ConfigError
@@ -32,6 +32,16 @@ def test_every_room_holds_what_the_table_says(name):
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match=r"'mmela.CSPDarkNet' is not a name.*'CSPDarknet'"):
         ROOT.get('mmela.CSPDarkNet')
+
+
+def test_a_toolboxs_own_name_is_answered_with_ours_for_each_toolbox():
+    with pytest.raises(ConfigError, match='DetMobileNetV2 for MMDetection or .*SegMobileNetV2 for'):
+        ROOT.get('mmela.MobileNetV2')
+
+
+def test_a_misspelt_transform_is_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'ELACodeLetterbox'"):
+        TRANSFORMS.get('mmela.ELACodeLetterBox')
 
 
 def test_membership_can_be_asked_without_an_error():

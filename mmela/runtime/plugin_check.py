@@ -93,7 +93,7 @@ def _takes_plugins(network_class: type) -> bool:
 
 
 def _check_substitute(key: str, toolbox: str, kind: str) -> None:
-    """Names the network of mmela that takes the plugins which the toolbox's refuses."""
+    """Answers plugins in a network that refuses them, with what takes them instead."""
     prefix, title = _TOOLBOXES[toolbox]
     room = f'mmela.{prefix.lower()}'
     ours = [n for n in (kind, prefix + kind) if n in ROOMS and ROOMS[n].module == room]
@@ -102,6 +102,11 @@ def _check_substitute(key: str, toolbox: str, kind: str) -> None:
             f"{key}.plugins: {kind} of {title} takes no plugins; write type='mmela.{ours[0]}', "
             'which is the same network and takes them.'
         )
+    variants = ', '.join(f'mmela.{n}' for n, r in ROOMS.items() if r.module == room)
+    raise ConfigError(
+        f'{key}.plugins: {kind} of {title} takes no plugins, and mmela has no variant of it; leave '
+        f'them out, or take a network that has places for them: a ResNet, or one of {variants}.'
+    )
 
 
 def _check_network(node: dict, key: str, toolbox: str, kind: str) -> None:

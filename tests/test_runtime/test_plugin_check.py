@@ -163,6 +163,12 @@ def test_a_layer_that_takes_every_width_passes_where_the_toolbox_gets_it_wrong()
     check_plugins(config(type='mmdet.Res2Net', depth=50, plugins=plugins))
 
 
+def test_a_network_that_takes_no_plugins_and_has_no_variant_is_a_sentence():
+    told = 'backbone.plugins: HRNet of MMDetection takes no plugins, .* mmela.CSPDarknet'
+    with pytest.raises(ConfigError, match=told):
+        check_plugins(config(type='HRNet'))
+
+
 def test_a_network_that_cannot_be_built_with_plugins_is_a_sentence():
     with pytest.raises(ConfigError, match='backbone.plugins: UNet of MMSegmentation cannot be'):
         check_plugins(config('mmseg', type='UNet'))

@@ -4,7 +4,7 @@ model = dict(
     backbone=dict(
         plugins=[
             dict(
-                cfg=dict(type='mmela.CBAM'),
+                cfg=dict(type='mmela.CBAM', norm_cfg=dict(type='SyncBN', momentum=0.01)),
                 position='after_conv2',
                 stages=(False, True, True, True),
             )

@@ -4,7 +4,7 @@ model = dict(
     backbone=dict(
         plugins=[
             dict(
-                cfg=dict(type='mmela.CoordAtt', residual='scaled'),
+                cfg=dict(type='mmela.CoordAtt', norm_cfg=dict(type='SyncBN'), residual='scaled'),
                 position='after_conv2',
                 stages=(False, True, True, True),
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from mmela.errors import did_you_mean
 from mmela.runtime.dataset_converters.checks import broken_images, make_folder, require_files
 from mmela.runtime.dataset_converters.toolbox import load_converter
 from mmela.runtime.dataset_converters.voc_lists import ImageSet, find_folders, plan_files
@@ -52,7 +53,8 @@ def voc_to_coco(
 
     Raises:
         UserError: If folders, lists, annotations or images are missing or cannot be read, or the
-            annotations name other classes than the 20 of VOC and ``classes`` is not given.
+            annotations name other classes than the 20 of VOC and ``classes`` is not given, or
+            ``classes`` has a name that none of them has.
     """
     source = Path(source)
     folders = find_folders(source)
@@ -67,6 +69,8 @@ def voc_to_coco(
     if classes is None:
         classes = tuple(converter.voc_classes())
         _check_voc_classes(sum(counts.values(), Counter()), classes)
+    else:
+        _check_own_classes(sum(counts.values(), Counter()), classes)
 
     target = source / 'annotations' if out_dir is None else Path(out_dir)
     make_folder(target)
@@ -108,6 +112,16 @@ def _check_voc_classes(counts: Counter[str], classes: Sequence[str]) -> None:
         raise UserError(
             f'the annotations name classes that are not the 20 of VOC: {found}. For data of your '
             f'own say which there are: --classes {" ".join(sorted(counts))}'
+        )
+
+
+def _check_own_classes(counts: Counter[str], classes: Sequence[str]) -> None:
+    unknown = [name for name in classes if name not in counts]
+    if unknown:
+        separator = ' Separate the names by blanks.' if any(',' in name for name in unknown) else ''
+        raise UserError(
+            f'--classes: no annotation names {", ".join(unknown)}; the classes there are '
+            f'{", ".join(sorted(counts))}' + did_you_mean(unknown[0], counts) + separator
         )
 
 
