@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
+from readme_tables import table_rows
 
 from mmela.attentions.base import Attention
 from mmela.runtime import load_config
@@ -267,19 +268,6 @@ def test_a_metafile_names_every_config_with_attention_and_none_that_is_not_there
 
 def folders():
     return sorted({str(Path(name).parent) for name in CONFIGS})
-
-
-def table_rows(readme):
-    """The rows of every table, each as a dict by column."""
-    header = None
-    for line in readme.splitlines():
-        cells = [cell.strip() for cell in line.strip('|').split('|')] if line[:1] == '|' else None
-        if cells is None:
-            header = None
-        elif header is None:
-            header = cells
-        elif not set(line) <= set('|-: '):
-            yield dict(zip(header, cells, strict=True))
 
 
 @pytest.mark.parametrize('folder', folders())

@@ -1,4 +1,4 @@
-"""Multiply-adds and parameters of one network, counted by MMEngine."""
+"""Multiply-adds and parameters of a network or a layer, counted by MMEngine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.analysis import FlopAnalyzer
-from torch import nn
+from torch import Tensor, nn
 
 from mmela.runtime.errors import UserError
 from mmela.runtime.quick_convolution import OP_HANDLES, quick_convolutions
@@ -26,7 +26,7 @@ _ELEMENTWISE = (
 
 
 class Count(NamedTuple):
-    """What was counted in one network."""
+    """What was counted in one network or layer."""
 
     params: int
     flops: int  #: multiply-adds by MMEngine's rules
@@ -51,7 +51,28 @@ def count_network(model: nn.Module, shape: tuple[int, int], scope: str) -> Count
     """
     if scope == 'mmdet':
         _prepare_detector(model, shape)
-    analyzer = FlopAnalyzer(model, (torch.zeros(1, 3, *shape),))
+    try:
+        return count(model, torch.zeros(1, 3, *shape))
+    except RuntimeError as error:
+        if all(side % 32 == 0 for side in shape):
+            raise
+        raise UserError(
+            f'the network cannot run on an input of {shape[0]} x {shape[1]} (height x width); '
+            'most need sides that 32 divides.'
+        ) from error
+
+
+def count(module: nn.Module, x: Tensor) -> Count:
+    """Traces a forward pass of any module on the CPU.
+
+    Args:
+        module: A network or layer in eval mode.
+        x: Its input; the values do not matter.
+
+    Returns:
+        The counts.
+    """
+    analyzer = FlopAnalyzer(module, x)
     analyzer.set_op_handle(**OP_HANDLES)
     for op in _POOLING:
         analyzer.set_op_handle(f'aten::{op}', _tally('pooling', of='input'))
@@ -60,19 +81,11 @@ def count_network(model: nn.Module, shape: tuple[int, int], scope: str) -> Count
         analyzer.set_op_handle(f'aten::{op}', handle, f'aten::{op}_', handle)
     analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analyzer.tracer_warnings('none')
-    try:
-        with torch.no_grad(), quick_convolutions():
-            operators = Counter(analyzer.by_operator())
-    except RuntimeError as error:
-        if all(side % 32 == 0 for side in shape):
-            raise
-        raise UserError(
-            f'the network cannot run on an input of {shape[0]} x {shape[1]} (height x width); '
-            'most need sides that 32 divides.'
-        ) from error
+    with torch.no_grad(), quick_convolutions():
+        operators = Counter(analyzer.by_operator())
     pooling, elementwise = operators.pop('pooling', 0), operators.pop('elementwise', 0)
     return Count(
-        params=sum(parameter.numel() for parameter in model.parameters()),
+        params=sum(parameter.numel() for parameter in module.parameters()),
         flops=int(sum(operators.values())),
         pooling=pooling,
         elementwise=elementwise,

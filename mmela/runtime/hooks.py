@@ -12,6 +12,7 @@ from torch import nn
 
 from mmela.runtime.load_report import LoadReport
 from mmela.runtime.load_watch import LoadWatch
+from mmela.runtime.preprocessing import note_on_pictures
 
 
 class LoadReportHook(Hook):
@@ -42,6 +43,13 @@ class LoadReportHook(Hook):
                 self._watch(module, source + ' (resumed)' * bool(cfg.get('resume')), 'the network')
             elif checkpoint is not None:
                 self._watch(module, checkpoint, name)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares pictures: the runner has read the file and loads the weights next."""
+        note = note_on_pictures(checkpoint.get('meta') or {}, runner.cfg)
+        for watch in self._watches:
+            if note and watch.module is unwrap(runner.model):
+                watch.notes = [note]
 
     def before_train(self, runner: Runner) -> None:
         """Prints the reports before the first iteration."""

@@ -25,6 +25,7 @@ class LoadReport:
         mismatched: Keys with the shapes in the network and in the state dict, where they differ.
         attentions: The attention layers of the network by their names, such as
             ``{'backbone.stage2.ela': 'ela'}``.
+        notes: What has to be said of the load beside its keys.
     """
 
     source: str
@@ -34,6 +35,7 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     mismatched: dict[str, tuple[Size, Size]] = field(default_factory=dict)
     attentions: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def attention_of(self, key: str) -> str | None:
         """The attention layer that a key belongs to.
@@ -66,7 +68,7 @@ class LoadReport:
         kinds = '/'.join(sorted(set(self.attentions.values())))
         lines = [f'weights: {self.source} -> {self.target}: {len(self.loaded)} tensors loaded']
         if self.is_complete:
-            return [f'{lines[0]}, every one in its place.']
+            lines = [f'{lines[0]}, every one in its place.']
         if self.new:
             layers = [str(self.attention_of(key)) for key in self.new]
             lines.append(
@@ -95,7 +97,7 @@ class LoadReport:
         ]
 
     def _notes(self) -> list[str]:
-        notes = []
+        notes = list(self.notes)
         scales = {f'{name}.scale' for name in self.attentions}
         if scales & set(self.unexpected):
             notes.append(
@@ -145,6 +147,7 @@ def compare(
     source: str,
     target: str,
     attentions: dict[str, str],
+    notes: Iterable[str] = (),
 ) -> LoadReport:
     """Sorts the keys of a network by what a load did to them.
 
@@ -156,6 +159,7 @@ def compare(
         source: Where the weights came from.
         target: What they were loaded into.
         attentions: The network's attention layers and their abbreviations.
+        notes: What has to be said of the load beside its keys.
 
     Returns:
         The report.
@@ -178,6 +182,7 @@ def compare(
         unexpected=list(unexpected),
         mismatched=mismatched,
         attentions=attentions,
+        notes=list(notes),
     )
 
 

@@ -19,6 +19,9 @@ class LoadWatch:
         source: Where the weights will come from.
         target: What to call the module.
         done: Called with each report.
+
+    Attributes:
+        notes: What the next report has to say beside the keys.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class LoadWatch:
         self.source = source
         self.target = target
         self.done = done
+        self.notes: list[str] = []
         self._shapes: dict[str, Size] | None = None
         self._handles = [
             # The public name of this hook is younger than the torch of many environments.
@@ -52,6 +56,7 @@ class LoadWatch:
         theirs, self._shapes = self._shapes, None
         if theirs is None:
             return
+        notes, self.notes = self.notes, []
         ours = {key: tensor.shape for key, tensor in module.state_dict().items()}
         self.done(
             compare(
@@ -62,5 +67,6 @@ class LoadWatch:
                 source=self.source,
                 target=self.target,
                 attentions=attention_layers(module),
+                notes=notes,
             )
         )

@@ -39,7 +39,8 @@ def publish(source: str, target: str, half: bool = False) -> int:
             for name, tensor in weights.items()
         }
     meta = checkpoint.get('meta', {})
-    kept = {name: meta[name] for name in ('dataset_meta', 'epoch', 'iter', 'seed') if name in meta}
+    names = ('dataset_meta', 'epoch', 'iter', 'seed', 'data_preprocessor', 'converted_for')
+    kept = {name: meta[name] for name in names if name in meta}
     folder = os.path.dirname(target)
     if folder:
         os.makedirs(folder, exist_ok=True)

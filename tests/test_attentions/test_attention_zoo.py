@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmela.attentions import CBAM, ECA, ELA, SE, CoordAtt
 from mmela.attentions.eca import adaptive_kernel_size
+from mmela.runtime import load_config
+from mmela.runtime.complexity import measure
 
 BUILD = {
     '`mmela.SE`': SE,
@@ -98,6 +100,36 @@ def test_the_numbers_are_those_that_the_command_prints(page, repo_root):
     tables = result.stdout.strip().split('\n\n')
     assert len(tables) == 2
     assert all(table in page for table in tables)
+
+
+#: Of one layer on a map of C x H x W: how often a mean or a maximum reads the map, and the norms:
+#: MMEngine counts 2 an element for a BatchNorm and 5 for a GroupNorm.
+POOLED = dict(SE=1, ECA=1, CBAM=4, CoordAtt=2, ELA=2)
+NORMS = dict(
+    CBAM=lambda c, h, w: 2 * h * w,
+    CoordAtt=lambda c, h, w: 2 * (c // 32) * (h + w),
+    ELA=lambda c, h, w: 5 * c * (h + w),
+)
+
+
+@every_layer
+def test_flops_are_the_multiply_adds_the_norms_and_the_pooling(rows, name):
+    of_the_formula = value_of(rows[name][3], name, 256, 56, 56)
+    kind, variant = re.fullmatch(r'`mmela\.(\w+)`(?:, (\w))?', name).groups()
+    norms = NORMS.get(kind, lambda *shape: 0)(256, 56, 56)
+    told = rows[f'{kind}-{variant}' if variant else kind][2]
+    assert told == f'{of_the_formula + norms + POOLED[kind] * 256 * 56 * 56:,}'
+
+
+@pytest.mark.parametrize('row', ['SE', 'ECA', 'CBAM', 'CoordAtt', 'ELA-B'])
+def test_flops_in_resnet_50_are_those_of_get_flops(rows, row):
+    name = row.removesuffix('-B')
+    cfg = load_config('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py')
+    cfg.model.backbone.plugins = [dict(cfg=dict(type=f'mmela.{name}'), position='after_conv2')]
+    result = measure(cfg, (224, 224))
+    assert result.attention_layers == 16
+    assert f'{result.attention_flops:,}' == rows[row][6]
+    assert f'{result.attention_params:,}' == rows[row][5]
 
 
 def test_the_walk_changes_one_argument_a_step_and_ends_at_ela(rows, page):

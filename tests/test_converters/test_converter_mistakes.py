@@ -38,6 +38,12 @@ def test_a_missing_file_is_named(convert_tool, tmp_path):
     assert status == 2 and f'there is no file {tmp_path}/no.pth' in err
 
 
+@pytest.mark.parametrize('tool', [TOOL, 'megvii_yolox.py'])
+def test_a_folder_is_called_one(tool, convert_tool, tmp_path):
+    status, _, err = convert_tool(tool, tmp_path, tmp_path / 'ours.pth')
+    assert status == 2 and f'{tmp_path} is a folder' in err
+
+
 def test_a_file_that_is_no_checkpoint_is_refused(refusal):
     assert "begins with b'<h'" in refusal(b'<html>not found</html>')
 

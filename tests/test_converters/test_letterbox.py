@@ -5,12 +5,16 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import TRANSFORMS, DefaultScope
 from mmengine.structures import InstanceData
 from PIL import Image
 
 from mmela.det.letterbox import ELACodeLetterbox, LetterboxYOLOXHead
 from mmela.errors import ConfigError
+from mmela.runtime import load_config
+
+CONFIG = 'configs/det/yolox/yolox_nano-ela-t-neck_voc0712-ela-code.py'
 
 
 def picture(width, height):
@@ -88,3 +92,45 @@ def test_boxes_that_are_not_rescaled_stay_in_the_frame():
     meta = dict(scale_factor=(1.0, 1.0), border=(80, 560, 0, 640))
     found = post_process('mmela.LetterboxYOLOXHead', meta, rescale=False)
     assert torch.equal(found, torch.tensor([[10.0, 100.0, 110.0, 300.0]]))
+
+
+@pytest.mark.parametrize('loader', ['val_dataloader', 'test_dataloader'])
+@pytest.mark.parametrize('width, height', [(500, 375), (123, 401)])
+def test_the_config_shows_the_network_a_picture_as_their_code_does(
+    loader, width, height, repo_root, tmp_path
+):
+    rgb = Image.fromarray(picture(width, height))
+    rgb.save(tmp_path / 'a.png')  # lossless
+    cfg = load_config(repo_root / CONFIG)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        pipeline = Compose(cfg[loader].dataset.pipeline)
+        preprocessor = MODELS.build(cfg.model.data_preprocessor)
+        head = MODELS.build(cfg.model.bbox_head)
+    packed = pipeline(dict(img_path=str(tmp_path / 'a.png'), img_id=0, instances=[]))
+    batch = preprocessor(pseudo_collate([packed]))
+
+    scale = min(640 / width, 640 / height)
+    new_width, new_height = int(width * scale), int(height * scale)
+    frame = Image.new('RGB', (640, 640), (128, 128, 128))
+    left, top = (640 - new_width) // 2, (640 - new_height) // 2
+    frame.paste(rgb.resize((new_width, new_height), Image.BICUBIC), (left, top))
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = ((np.asarray(frame) / 255 - mean) / std).transpose(2, 0, 1)[None]
+    found = batch['inputs'].numpy()
+    assert found.shape == (1, 3, 640, 640)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    # And the config's own head finds the way back: the picture's own frame is its corners, within
+    # the pixel by which their sides are rounded.
+    edges = torch.tensor([[left, top, left + new_width, top + new_height]]).float()
+    box = InstanceData(bboxes=edges, scores=torch.ones(1), labels=torch.zeros(1).long())
+    meta = batch['data_samples'][0].metainfo
+    back = head._bbox_post_process(box, cfg.model.test_cfg, rescale=True, img_meta=meta).bboxes
+    corners = torch.tensor([[0.0, 0.0, width, height]])
+    torch.testing.assert_close(back, corners, atol=1 / scale, rtol=0)
+
+
+def test_the_config_tests_with_the_thresholds_behind_their_map(repo_root):
+    """`confidence` and `nms_iou` of EvalCallback in their YOLOX/utils/callbacks.py."""
+    test_cfg = load_config(repo_root / CONFIG).model.test_cfg
+    assert (test_cfg.score_thr, test_cfg.nms.iou_threshold) == (0.05, 0.5)

@@ -1,12 +1,15 @@
 from collections import OrderedDict
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel, BaseTTAModel
 from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmela import ELA
-from mmela.runtime.hooks import unwrap
+from mmela.runtime.hooks import LoadReportHook, unwrap
 from mmela.runtime.load_report import attention_layers
 from mmela.runtime.load_watch import LoadWatch
 
@@ -145,16 +148,78 @@ def test_a_watch_leaves_loads_of_a_parent_to_the_parent():
     assert (len(inner), len(outer)) == (1, 1)
 
 
+class Model(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return inputs
+
+
+class Augmented(BaseTTAModel):
+    def merge_preds(self, data_samples_list):
+        return data_samples_list
+
+
 def test_the_network_inside_test_time_augmentation_is_found():
-    from mmengine.model import BaseModel, BaseTTAModel
-
-    class Model(BaseModel):
-        def forward(self, inputs, data_samples=None, mode='tensor'):
-            return inputs
-
-    class Augmented(BaseTTAModel):
-        def merge_preds(self, data_samples_list):
-            return data_samples_list
-
     model = Model()
     assert unwrap(Augmented(model)) is model and unwrap(model) is model
+
+
+RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+#: As some configs write the same.
+RGB_BY_PRODUCTS = dict(
+    mean=[255 * v for v in (0.485, 0.456, 0.406)],
+    std=[255 * v for v in (0.229, 0.224, 0.225)],
+    bgr_to_rgb=True,
+)
+
+
+@pytest.mark.parametrize('with_tta', [False, True])
+@pytest.mark.parametrize(
+    ('there', 'here', 'told'),
+    [
+        (RGB, RGB, None),
+        (RGB, RGB_BY_PRODUCTS, None),
+        (RGB, {}, 'std 58.395, 57.12, 57.375), here they are BGR from 0 to 255'),
+        (RGB, {**RGB, 'bgr_to_rgb': False}, 'here they are BGR (mean 123.675, 116.28'),
+        (RGB, {**RGB, 'std': [1, 1, 1]}, 'here they are RGB (mean 123.675, 116.28, 103.53, std 1'),
+        ({}, {'mean': [0, 0, 0], 'std': [1, 1, 1]}, None),
+        ({}, {'bgr_to_rgb': True}, 'in BGR from 0 to 255, here they are RGB from 0 to 255'),
+        (None, RGB, None),  # a checkpoint that does not say it
+    ],
+)
+def test_weights_for_other_pictures_are_told_although_every_tensor_fits(
+    there, here, told, with_tta, tmp_path
+):
+    model_cfg = dict(type='Net', data_preprocessor=here)
+    cfg = Config(dict(model=dict(type='TTA', module=model_cfg) if with_tta else model_cfg))
+    model = Model()
+    meta = {} if there is None else dict(data_preprocessor=there, converted_for='its.py')
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), tmp_path / 'a.pth')
+    hook = LoadReportHook()
+    runner = SimpleNamespace(cfg=cfg, model=Augmented(model) if with_tta else model)
+    hook.before_run(runner)
+    # As Runner.load_checkpoint does.
+    checkpoint = torch.load(tmp_path / 'a.pth')
+    hook.after_load_checkpoint(runner, checkpoint)
+    unwrap(runner.model).load_state_dict(checkpoint['state_dict'])
+    (report,) = hook.reports
+    lines = report.lines()
+    assert 'every one in its place' in lines[0]
+    if told is None:
+        assert len(lines) == 1
+    else:
+        assert len(lines) == 2 and lines[1].startswith('  NOTE: the checkpoint was trained on')
+        assert told in lines[1] and lines[1].endswith('; it is for its.py.')
+
+
+def test_a_checkpoint_without_meta_has_no_note():
+    hook = LoadReportHook()
+    model = Model()
+    runner = SimpleNamespace(cfg=Config(dict(model=dict(type='Net'))), model=model)
+    hook.before_run(runner)
+    hook.after_load_checkpoint(runner, model.state_dict())
+    model.load_state_dict(model.state_dict())
+    assert len(hook.reports[0].lines()) == 1

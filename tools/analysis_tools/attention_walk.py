@@ -1,7 +1,7 @@
 """Print what each attention adds, and the walk from Coordinate Attention to ELA, step by step.
 
-FLOPs are those of MMEngine's counter for one image: multiply-adds of convolutions and fully
-connected layers, and norms. It leaves out means, maxima, activations and products.
+FLOPs are those of tools/analysis_tools/get_flops.py for one image: multiply-adds of convolutions
+and fully connected layers, norms, and pooling. They leave out activations and products.
 """
 
 import argparse
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from functools import cache, partial
 
 import torch
-from mmengine.analysis import FlopAnalyzer
 
 from mmela.attentions import CBAM, ECA, ELA, SE, Attention, CoordAtt
+from mmela.runtime.flop_count import count
 
 #: Each changes one thing and keeps what those before it changed; the last is ELA-B.
 STEPS: dict[str, dict] = {
@@ -56,10 +56,8 @@ def cost(build: Callable[[int], Attention], width: int, side: int) -> tuple[int,
     Returns:
         Both as whole numbers.
     """
-    layer, x = build(width).eval(), torch.rand(1, width, side, side)
-    counter = FlopAnalyzer(layer, x)
-    counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return sum(p.numel() for p in layer.parameters()), int(counter.total())
+    counted = count(build(width).eval(), torch.zeros(1, width, side, side))
+    return counted.params, counted.flops + counted.pooling
 
 
 def rows(layers: dict[str, Callable[[int], Attention]]) -> Iterable[list[str]]:

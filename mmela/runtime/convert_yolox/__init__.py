@@ -13,6 +13,11 @@ from typing import Any
 
 from torch import Tensor
 
+from mmela.runtime.convert_yolox.configs import (
+    PREPROCESSING_OF_ELA_CODE,
+    config_for,
+    pictures_of,
+)
 from mmela.runtime.convert_yolox.files import (
     check_target,
     read_checkpoint,
@@ -22,20 +27,12 @@ from mmela.runtime.convert_yolox.files import (
 from mmela.runtime.convert_yolox.weights import ConvertedYOLOX, convert_weights, some
 from mmela.runtime.environment import check_environment
 from mmela.runtime.errors import UserError
+from mmela.runtime.notices import without_onedl_notice
 
 __all__ = ['ConvertedYOLOX', 'convert_weights', 'convert_yolox']
 
 #: Where a checkpoint may keep its weights; otherwise it is the state dict itself.
 _WEIGHT_KEYS = ('model', 'state_dict')
-_CONFIGS = 'configs/det/yolox'
-_CONFIG_OF_ELA_CODE = f'{_CONFIGS}/yolox_nano-ela-t-neck_voc0712-ela-code.py'
-_PICTURES_OF_ELA_CODE = (
-    f"RGB / 255, normalised by ImageNet's mean and deviation, as {_CONFIG_OF_ELA_CODE} says"
-)
-_PICTURES_OF_MEGVII = (
-    'as in the configs of MMDetection, BGR from 0 to 255; what Megvii calls its legacy models were '
-    'trained on normalised RGB'
-)
 
 
 def convert_yolox(
@@ -50,7 +47,8 @@ def convert_yolox(
 
     Args:
         source: A checkpoint by Megvii's names; only tensors and plain values are read from it.
-        target: The file to write: ``meta`` with the class names, and ``state_dict``.
+        target: The file to write: ``state_dict``, and ``meta`` with the class names and, where it
+            is known, the preprocessing, of which the report on loaded weights makes use.
         from_ela_code: Whether it comes from the authors of ELA, and not from Megvii: then there
             may be attention in it, and its pictures were normalised.
         classes_file: Text file with one class name a line. Without it, 20 classes are taken for
@@ -72,7 +70,10 @@ def convert_yolox(
         dataset_meta, about_classes = _dataset_meta(converted.num_classes, classes_file)
     except UserError as error:
         raise UserError(f'{source}: {error}') from error
-    meta: dict[str, Any] = {'converted_from': os.path.basename(source)}
+    config = config_for(converted, from_ela_code)
+    meta: dict[str, Any] = {'converted_from': os.path.basename(source), 'converted_for': config}
+    if from_ela_code:  # of Megvii's it is not known: there are legacy models
+        meta['data_preprocessor'] = PREPROCESSING_OF_ELA_CODE
     if dataset_meta:
         meta['dataset_meta'] = dataset_meta
     size = write_checkpoint(dict(meta=meta, state_dict=converted.weights), target)
@@ -83,8 +84,8 @@ def convert_yolox(
             f'dropped: {_dropped(converted.dropped)}',
             f'left in the source: {", ".join(others) or "nothing"}',
             f'classes: {about_classes}',
-            f'pictures: {_PICTURES_OF_ELA_CODE if from_ela_code else _PICTURES_OF_MEGVII}',
-            f'{target}: {size / 1e6:.1f} MB, for {_config_of(converted)}',
+            f'pictures: {pictures_of(from_ela_code)}',
+            f'{target}: {size / 1e6:.1f} MB, for {config}',
         ]
     )
 
@@ -119,7 +120,8 @@ def _dataset_meta(num_classes: int, classes_file: str | None) -> tuple[dict[str,
     if num_classes not in (20, 80):
         return {}, f'{num_classes}, their names are not known; --classes FILE says them'
     check_environment('mmdet')
-    from mmdet.datasets import CocoDataset, VOCDataset
+    with without_onedl_notice():
+        from mmdet.datasets import CocoDataset, VOCDataset
 
     dataset = VOCDataset if num_classes == 20 else CocoDataset
     return (
@@ -127,21 +129,6 @@ def _dataset_meta(num_classes: int, classes_file: str | None) -> tuple[dict[str,
         f"{num_classes}, taken for those of MMDetection's {dataset.__name__} in their order; "
         '--classes FILE says others',
     )
-
-
-def _config_of(converted: ConvertedYOLOX) -> str:
-    if converted.variant == 'T':
-        return _CONFIG_OF_ELA_CODE
-    if converted.variant:
-        return f'{_CONFIGS}/yolox_nano-ela-{converted.variant.lower()}-neck_voc0712.py'
-    if converted.size is None:
-        return 'a config of the same depth and width'
-    if (converted.size, converted.num_classes) == ('nano', 20):
-        return f'{_CONFIGS}/yolox_nano_voc0712.py'
-    config = f'mmdet::yolox/yolox_{converted.size}_8xb8-300e_coco.py'
-    if converted.num_classes == 80:
-        return config
-    return f'{config} with model.bbox_head.num_classes={converted.num_classes}'
 
 
 def _count(weights: Mapping[str, Tensor]) -> str:

@@ -64,9 +64,11 @@ def read_checkpoint(path: str) -> Mapping[str, Any]:
         What it holds.
 
     Raises:
-        UserError: If there is no such file, it is cut short or something else, or it holds more
-            than tensors and plain values.
+        UserError: If there is no such file, it is a folder, cut short or something else, or it
+            holds more than tensors and plain values.
     """
+    if os.path.isdir(path):
+        raise UserError(f'{path} is a folder, and the name of a checkpoint is needed.')
     if not os.path.isfile(path):
         raise UserError(f'there is no file {path}.')
     try:
