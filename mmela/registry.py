@@ -113,6 +113,12 @@ def _import_room(room: Room, name: str) -> None:
 MODELS = LazyRegistry(
     'model', rooms=ROOMS, parent=MMENGINE_MODELS, scope='mmela', locations=['mmela.attentions']
 )
+# All of them lie in rooms. A registry without a location would make MMEngine look for
+# `mmela.utils` and warn; this module is one that is there.
 TRANSFORMS = LazyRegistry(
-    'transform', rooms=TRANSFORM_ROOMS, parent=MMENGINE_TRANSFORMS, scope='mmela'
+    'transform',
+    rooms=TRANSFORM_ROOMS,
+    parent=MMENGINE_TRANSFORMS,
+    scope='mmela',
+    locations=['mmela.registry'],
 )

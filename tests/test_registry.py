@@ -44,6 +44,17 @@ def test_a_misspelt_transform_is_answered_with_the_nearest():
         TRANSFORMS.get('mmela.ELACodeLetterBox')
 
 
+@pytest.mark.parametrize('name', ['ELACodeLetterbox', 'Nonsense'])
+def test_looking_for_a_transform_says_nothing_else(name):
+    result = run(
+        'import mmela\n'
+        'from mmengine.registry import TRANSFORMS\n'
+        f'try:\n    TRANSFORMS.get("mmela.{name}")\n'
+        'except mmela.errors.ConfigError:\n    pass'
+    )
+    assert 'not installed' not in result.stdout + result.stderr, result.stderr
+
+
 def test_membership_can_be_asked_without_an_error():
     assert 'ELA' in MODELS and 'CSPDarknet' in MODELS and 'mmela.ELA' in MODELS
     assert 'Elephant' not in MODELS and 'mmela.Elephant' not in MODELS
