@@ -91,6 +91,24 @@ def test_a_finished_environment_that_lost_a_package_is_made_anew(tmp_path, monke
     assert made.state['done'] == [] and not made.state['complete']
 
 
+def test_a_finished_environment_is_added_to_where_a_new_version_asks_for_more(
+    tmp_path, monkeypatch
+):
+    site = tmp_path / 'venv' / 'lib' / 'python3.11' / 'site-packages'
+    (site / 'torch-2.13.0.dist-info').mkdir(parents=True)
+    (site / 'mmcv').mkdir()
+    (site / 'mmcv' / '_ext.so').touch()
+    (tmp_path / 'venv' / 'bin').mkdir()
+    (tmp_path / 'venv' / 'bin' / 'python').symlink_to(sys.executable)
+    state = dict(key='of before', complete=True, distributions={'torch': 'torch-2.13.0'})
+    assert prepare(environment(tmp_path / 'venv', **state), monkeypatch)[1]
+    assert site.is_dir()
+
+    (site / 'torch-2.13.0.dist-info').rmdir()
+    assert prepare(environment(tmp_path / 'venv', **state), monkeypatch)[1]
+    assert not site.exists()
+
+
 @pytest.mark.parametrize(
     ('done', 'expected'), [(['venv', 'torch'], 'torch==2.12.1'), (['venv'], 'torch==2.13.0')]
 )
@@ -191,3 +209,43 @@ def test_the_compilers_counter_is_read_from_its_last_line():
 
     assert ninja_counter('[1/78] g++ a\n[2/78] g++ b\nwarning') == '[2/78]'
     assert ninja_counter('fetching') == ''
+
+
+@pytest.mark.parametrize(
+    ('cuda', 'importable', 'hooked'), [('', False, True), ('', True, False), ('13.0', False, False)]
+)
+def test_torchvision_gets_help_beside_a_cpu_torch_alone_and_where_it_fails_without(
+    tmp_path, monkeypatch, cuda, importable, hooked
+):
+    import torchvision_schemas
+    from env_state import Environment
+    from env_steps import Setup
+    from mmcv_wheel import Torch
+
+    site_packages = tmp_path / 'lib' / 'python3.11' / 'site-packages'
+    site_packages.mkdir(parents=True)
+    torchvision_schemas.install(site_packages)  # of an earlier set-up: the question is without it
+
+    def can_import(self, module):
+        assert not list(site_packages.iterdir()), 'the help of before takes part in the answer'
+        return importable
+
+    monkeypatch.setattr(Setup, 'pip', lambda self, *arguments: None)
+    monkeypatch.setattr(Setup, 'torch_pin', lambda self: [])
+    monkeypatch.setattr(Setup, 'ask_torch', lambda self: Torch('2.13.0', cuda, 0, ()))
+    monkeypatch.setattr(Setup, 'can_import', can_import)
+    outcome = Setup(Environment(tmp_path), 'torch==2.13.0').install_torchvision()
+    found = sorted(path.name for path in site_packages.iterdir())
+    assert found == (['torchvision_schemas.pth', 'torchvision_schemas.py'] if hooked else [])
+    assert ('only the Python part' in outcome) is hooked
+
+
+def test_what_is_installed_for_torchvision_runs_at_the_start_of_python(tmp_path):
+    import torchvision_schemas
+
+    torchvision_schemas.install(tmp_path)
+    code = f'import site, sys; site.addsitedir({str(tmp_path)!r}); print(sys.meta_path[0].__name__)'
+    done = subprocess.run([sys.executable, '-S', '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'BeforeDescription\n', done.stderr
+    torchvision_schemas.remove(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] in ([], ['__pycache__'])

@@ -21,7 +21,9 @@ def timm_layers():
     if spec is None:
         pytest.skip('timm is not installed; it is in requirements/tests-no-deps.txt')
     before = set(sys.modules)
+    passing = ['timm']  # a torchvision that is installed stays: it cannot be imported twice
     if importlib.util.find_spec('torchvision') is None:
+        passing.append('torchvision')
         for name in ('torchvision', 'torchvision.ops', 'torchvision.ops.misc'):
             sys.modules[name] = ModuleType(name)
         sys.modules['torchvision.ops.misc'].FrozenBatchNorm2d = torch.nn.Identity
@@ -42,5 +44,5 @@ def timm_layers():
         return SimpleNamespace(**layers)
     finally:
         for name in set(sys.modules) - before:
-            if name.split('.')[0] in ('timm', 'torchvision'):
+            if name.split('.')[0] in passing:
                 del sys.modules[name]

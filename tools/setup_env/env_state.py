@@ -15,20 +15,22 @@ from step_runner import SetupError
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The distributions that must be there, and the files without which they are of no use.
-DISTRIBUTIONS = (
-    'torch',
-    'onedl_mmcv',
-    'onedl_mmengine',
-    'onedl_mmdetection',
-    'onedl_mmsegmentation',
-    'mmela',
-    'pytest',
-    'ruff',
-    'mypy',
-)
+# The distributions that must be there, and a file without which one is of no use.
+DISTRIBUTIONS = {
+    'torch': '',
+    'torchvision': '',
+    'onedl_mmcv': 'mmcv/ops',
+    'onedl_mmengine': '',
+    'onedl_mmdetection': 'mmdet/.mim/model-index.yml',
+    'onedl_mmsegmentation': 'mmseg/.mim/model-index.yml',
+    'onedl_mmpretrain': 'mmpretrain/.mim/model-index.yml',
+    'opencv_python_headless': 'cv2/__init__.py',
+    'mmela': '',
+    'pytest': '',
+    'ruff': '',
+    'mypy': '',
+}
 MIM = ('configs', 'tools', 'model-index.yml')
-FILES = ('mmcv/ops', 'mmdet/.mim/model-index.yml', 'mmseg/.mim/model-index.yml', 'cv2/__init__.py')
 
 
 def deciding_files(root: Path = ROOT) -> list[Path]:
@@ -129,12 +131,14 @@ class Environment:
         site = self.site_packages
         if site is None or not os.access(self.python, os.X_OK):
             return 'its Python'
-        for name in DISTRIBUTIONS:
+        # One that an older set-up finished lacks what is new, which is no reason to mistrust it.
+        for name in self.state.get('distributions', DISTRIBUTIONS):
             if self.distribution(name) is None:
                 return name
-        if not any((site / 'mmcv').glob('_ext*.so')):
-            return 'mmcv/_ext'
-        return next((name for name in FILES if not (site / name).exists()), '')
+            file = DISTRIBUTIONS.get(name, '')
+            if not (site / file).exists():
+                return file
+        return '' if any((site / 'mmcv').glob('_ext*.so')) else 'mmcv/_ext'
 
     def replaced(self) -> str:
         """What has changed in it since the set-up, as a sentence's beginning; '' if nothing."""

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mmcv_wheel
-from env_state import (
-    ROOT,
-    Environment,
-)
+import torchvision_schemas
+from env_state import ROOT, Environment
 from machine_checks import find_compiler, find_nvcc
 from mmcv_wheel import Torch, plan_cuda_ops
 from step_runner import Screen, SetupError, last_line, run
@@ -68,9 +66,13 @@ class Setup:
             ('venv', f'virtual environment {environment.venv.name}', self.make_venv),
             ('build-tools', 'pip and build tools', self.install_build_tools),
             ('torch', torch, self.install_torch),
-            ('torchvision', 'torchvision, if torch is a CUDA build', self.install_torchvision),
+            ('torchvision', 'torchvision that goes with it', self.install_torchvision),
             ('mmcv', 'wheel of mmcv with its compiled ops', self.make_mmcv_wheel),
-            ('toolboxes', 'MMEngine, MMDetection, MMSegmentation', self.install_toolboxes),
+            (
+                'toolboxes',
+                'MMEngine, MMDetection, MMSegmentation, MMPreTrain',
+                self.install_toolboxes,
+            ),
             ('tests', 'tools for tests and lint', self.install_test_tools),
             ('mmela', 'mmela, editable', self.install_mmela),
             ('check', 'check that they work together', self.check),
@@ -164,10 +166,22 @@ class Setup:
         return ['-c', str(pin)]
 
     def install_torchvision(self) -> str:
-        if not self.ask_torch().cuda:
-            return 'not needed'
         self.pip(*self.torch_pin(), 'torchvision')
-        return self.version('torchvision')
+        site_packages = self.environment.site_packages
+        assert site_packages is not None, 'pip has just written into it'
+        torchvision_schemas.remove(site_packages)
+        if self.ask_torch().cuda or self.can_import('torchvision'):
+            return self.version('torchvision')
+        torchvision_schemas.install(site_packages)
+        return f'{self.version("torchvision")}, of which only the Python part fits this torch'
+
+    def can_import(self, module: str) -> bool:
+        """Whether the environment's Python can import a module; the log says why not."""
+        try:
+            self.command('-c', f'import {module}')
+        except SetupError:
+            return False
+        return True
 
     def make_mmcv_wheel(self) -> str:
         wheel, fresh = self.mmcv_wheel()
@@ -210,15 +224,18 @@ class Setup:
 
     def install_toolboxes(self) -> str:
         self.pip('--force-reinstall', '--no-deps', str(self.mmcv_wheel()[0]))
-        self.pip(*self.torch_pin(), '--no-build-isolation', '-r', str(REQUIREMENTS / 'onedl.txt'))
+        files = [f'-r{REQUIREMENTS / name}' for name in ('onedl.txt', 'cls.txt')]
+        self.pip(*self.torch_pin(), '--no-build-isolation', *files)
         # Both builds of OpenCV come in as dependencies and share one folder: the one written last
         # counts. The headless one needs no libGL, which servers and containers lack.
         headless = f'opencv-python-headless=={self.version("opencv_python_headless")}'
         self.pip('--force-reinstall', '--no-deps', headless)
-        return f'{self.version("onedl_mmdetection")}, {self.version("onedl_mmsegmentation")}'
+        names = ('onedl_mmengine', 'onedl_mmdetection', 'onedl_mmsegmentation', 'onedl_mmpretrain')
+        return ', '.join(map(self.version, names))
 
     def install_test_tools(self) -> str:
-        self.pip(*self.torch_pin(), '-r', str(REQUIREMENTS / 'tests.txt'))
+        files = [f'-r{REQUIREMENTS / name}' for name in ('tests.txt', 'triton.txt')]
+        self.pip(*self.torch_pin(), *files)
         self.pip('--no-deps', '-r', str(REQUIREMENTS / 'tests-no-deps.txt'))
         return ', '.join(f'{name} {self.version(name)}' for name in ('pytest', 'ruff', 'mypy'))
 

@@ -16,14 +16,23 @@ def main():
     kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5)[1]
     assert kept.tolist() == [0, 2], kept
 
+    # A torchvision that does not fit would take all three down, and MMEngine's report with them.
     import mmdet.models
+    import mmpretrain.models
     import mmseg.models
+    import torchvision
     from mmengine.utils import get_installed_path
+    from mmengine.utils.dl_utils import collect_env
+
+    halved = torchvision.transforms.functional.resize(torch.zeros(3, 8, 8), 4)
+    assert halved.shape == (3, 4, 4), halved.shape
+    assert collect_env()['TorchVision'] == torchvision.__version__
 
     import mmela
 
+    for package in (mmdet, mmseg, mmpretrain, torchvision):
+        print(package.__name__, package.__version__)
     print('mmela', mmela.__version__, get_installed_path('mmela'))
-    print('mmdet', mmdet.__version__, 'mmseg', mmseg.__version__)
 
 
 if __name__ == '__main__':
