@@ -16,6 +16,7 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 from mmela.errors import ConfigError, did_you_mean
+from mmela.import_errors import cause_of, remedy_for
 
 
 class Room(NamedTuple):
@@ -28,6 +29,7 @@ class Room(NamedTuple):
 
 DET = Room('mmela.det', 'MMDetection', '`pip install onedl-mmdetection` (or mmdet)')
 SEG = Room('mmela.seg', 'MMSegmentation', '`pip install onedl-mmsegmentation` (or mmsegmentation)')
+CLS = Room('mmela.cls', 'MMPreTrain', "`pip install 'mmela[cls]'` (or mmpretrain)")
 
 ROOMS = {
     'CSPDarknet': DET,
@@ -37,6 +39,8 @@ ROOMS = {
     'DilatedEncoder': DET,
     'LetterboxYOLOXHead': DET,
     'YOLOXPAFPN': DET,
+    'ClsMobileNetV2': CLS,
+    'ClsResNet': CLS,
     'SegMobileNetV2': SEG,
     'SegResNet': SEG,
     'SegResNetV1c': SEG,
@@ -106,7 +110,7 @@ def _import_room(room: Room, name: str) -> None:
     except Exception as error:
         raise ConfigError(
             f"'mmela.{name}' needs {room.toolbox}, which could not be imported "
-            f'({type(error).__name__}: {error}); install it with {room.packages}.'
+            f'({cause_of(error)}); {remedy_for(error, f"install it with {room.packages}")}.'
         ) from error
 
 

@@ -112,14 +112,14 @@ class PluginResNet(Parent):
 
     def make_res_layer(self, **kwargs: Any) -> nn.Module:
         """One stage: the parent's own, or with the blocks that take plugins."""
-        if kwargs['plugins']:
+        if kwargs.get('plugins'):
             if kwargs['block'] not in self.plugin_blocks:
                 raise ConfigError(
                     f'{self._owner} is built of {kwargs["block"].__name__}, which takes no '
                     'plugins; name a block that does in `plugin_blocks`.'
                 )
             kwargs['block'] = self.plugin_blocks[kwargs['block']]
-        else:
+        elif 'plugins' in kwargs:
             kwargs['plugins'] = None
         return super().make_res_layer(**kwargs)
 

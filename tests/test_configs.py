@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,15 @@ from mmela.attentions.base import Attention
 from mmela.runtime import load_config
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob('[dsc]*/*/*.py'))
-METAFILES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob('*/*/metafile.yml'))
+#: MMPreTrain is optional: without it there is nothing to build the classifiers with.
+GLOB = '[dsc]*/*/*.py' if find_spec('mmpretrain') else '[ds]*/*/*.py'
+CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob(GLOB))
+METAFILES = sorted({str(Path(name).with_name('metafile.yml')) for name in CONFIGS})
 NAME = re.compile(r'-(ela-[tbsl]|se|eca|cbam|coord-att)(-residual|-scaled)?(?=[-_])')
+#: What makes another network or training of the same method and attention.
+PLACE = re.compile(
+    r'-ela-code|-neck|_shapes|_bccd|_clothes|_clothing|voc0712|-in1k|-200e|-mbv3|-rsb'
+)
 ATTENDED = [name for name in CONFIGS if NAME.search(Path(name).name)]
 
 
@@ -35,9 +42,9 @@ def attention_of(name):
 def one_of_each(names):
     """The first config of every method, layout of the network and attention."""
     first = {}
-    for name in names:
+    for name in sorted(names, key=lambda name: 'resnet101' in name):  # the slow ones last
         found = NAME.search(Path(name).name)
-        place = re.search(r'-ela-code|-neck|_shapes|_bccd|_clothes|voc0712', name)
+        place = PLACE.search(name)
         key = (Path(name).parent, found and found[1], place and place[0])
         first.setdefault(key, name)
     return set(first.values())
@@ -49,19 +56,23 @@ FAST = one_of_each(CONFIGS)
 def load(name):
     cfg = Config.fromfile(ROOT / name)
     init_default_scope(cfg.default_scope)
-    # Pretrained weights are downloads.
+    # Pretrained weights are downloads, or made by training.
     if 'pretrained' in cfg.model:
         cfg.model.pretrained = None
-    elif 'init_cfg' in cfg.model.backbone:
+    if 'init_cfg' in cfg.model.backbone:
         cfg.model.backbone.init_cfg = None
+    if cfg.default_scope == 'mmpretrain':  # the runner does it where it builds the model
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return cfg
 
 
 @cache
 def meta_model(name):
     """The network without its values, which is quick and takes no memory."""
-    with torch.device('meta'):
-        return MODELS.build(load(name).model)
+    cfg = load(name)
+    # MMPreTrain's ResNet reads values of a tensor while it is built.
+    with torch.device('cpu' if cfg.default_scope == 'mmpretrain' else 'meta'):
+        return MODELS.build(cfg.model).to('meta')
 
 
 def build(cfg):
@@ -72,12 +83,17 @@ def build(cfg):
 
 
 def make_batch(cfg, model, training):
-    """Two random images with boxes, or with a random label map."""
+    """Two random images with boxes, with a random label map, or with a class each."""
     if cfg.default_scope == 'mmdet':
         from mmdet.testing import demo_mm_inputs
 
         head = getattr(model, 'bbox_head', None) or model.roi_head.bbox_head
         data = demo_mm_inputs(2, [[3, 96, 96]] * 2, num_classes=head.num_classes)
+    elif cfg.default_scope == 'mmpretrain':
+        from mmpretrain.structures import DataSample
+
+        images = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+        data = dict(inputs=images, data_samples=[DataSample().set_gt_label(i) for i in range(2)])
     else:
         from mmengine.structures import PixelData
         from mmseg.structures import SegDataSample
@@ -112,7 +128,7 @@ def test_a_config_runs_forward_and_takes_a_step_of_its_loss(name):
     loss.backward()
     assert torch.isfinite(loss)
     for layer_name, layer in attention_layers(model).items():
-        for parameter in layer.parameters():
+        for parameter in (p for p in layer.parameters() if p.requires_grad):  # not frozen
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), layer_name
     with torch.no_grad():
         results = model.eval()(**make_batch(cfg, model, training=False), mode='predict')
@@ -125,6 +141,7 @@ RESNET_C3_C5 = {
     'r50': [128] * 4 + [256] * 6 + [512] * 3,
     'r101': [128] * 4 + [256] * 23 + [512] * 3,
 }
+RESNET_C2 = {'r18': [64] * 2, 'r50': [64] * 3, 'r101': [64] * 3}
 CSP_WIDEN = dict(nano=0.25, tiny=0.375, s=0.5, m=0.75, l=1, x=1.25)
 MOBILENET_V2 = [96, 144, 144] + [192] * 3 + [384] * 4 + [576] * 3 + [960] * 3
 
@@ -140,7 +157,9 @@ def widths_of(name):
     if stem.startswith(('yolox', 'rtmdet')):
         widen = CSP_WIDEN[re.match(r'[a-z]+_([a-z]+)-', stem)[1]]
         return [int(width * widen) for width in (256, 512, 1024)]
-    return RESNET_C3_C5[re.search(r'_(r\d+)-', stem)[1]]
+    depth = 'r' + re.search(r'(?:_r|^resnet)(\d+)', stem)[1]
+    later = RESNET_C3_C5[depth]
+    return later if '-c3-c5_' in stem else RESNET_C2[depth] + later
 
 
 def parameters_of(attention, channels):
@@ -160,7 +179,7 @@ def parameters_of(attention, channels):
     }[attention]
 
 
-OF_THE_ZOO = [n for n in ATTENDED if re.search(r'_(coco|voc0712|voc12aug-512x512)\.py$', n)]
+OF_THE_ZOO = [n for n in ATTENDED if re.search(r'_(coco|voc0712|voc12aug-512x512|in1k)\.py$', n)]
 
 
 @pytest.mark.parametrize('name', OF_THE_ZOO)
@@ -198,10 +217,15 @@ FAMILIES = [
         'deeplabv3_r50-d8-{}-c3-c5_4xb4-20k_voc12aug-512x512.py',
         ['', '-residual', '-scaled'],
     ),
+    *[('cls/resnet', f'resnet{depth}-{{}}_8xb32_in1k.py', ['']) for depth in (18, 50, 101)],
+    *[
+        ('cls/mobilenet_v2', f'mobilenet-v2-{{}}_{recipe}_in1k.py', [''])
+        for recipe in ('8xb32', '8xb32-200e', '8xb128-mbv3')
+    ],
 ]
 
 
-@pytest.mark.parametrize('folder, pattern, forms', FAMILIES, ids=[f[0] for f in FAMILIES])
+@pytest.mark.parametrize('folder, pattern, forms', FAMILIES, ids=[f[1] for f in FAMILIES])
 def test_the_rivals_differ_from_one_another_in_one_line(folder, pattern, forms):
     attentions = ['se', 'eca', 'cbam', 'coord-att', 'ela-t', 'ela-b', 'ela-s', 'ela-l']
     names = [pattern.format(attention + form) for attention in attentions for form in forms]

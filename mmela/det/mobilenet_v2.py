@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mmcv.cnn import ConvModule
 from mmdet.models.backbones.mobilenet_v2 import MobileNetV2
 from mmdet.models.layers import InvertedResidual
 
@@ -23,6 +26,10 @@ class DetMobileNetV2(PluginMobileNetV2, MobileNetV2):
 
     Without plugins it is its parent: modules, state-dict keys and outputs. With plugins every key
     of the parent keeps its name, so the parent's checkpoints load.
+
+    A backbone of MMPreTrain loads too, attention included: the same network, whose blocks number
+    their convolutions (``layer2.0.conv.1``) where these name them (``layer2.0.depthwise_conv``).
+    Such keys are renamed on the way in.
 
     Args:
         plugins: Entries ``dict(cfg=..., position=..., stages=...)`` as :mod:`mmela.plugins` says,
@@ -47,3 +54,16 @@ class DetMobileNetV2(PluginMobileNetV2, MobileNetV2):
     """
 
     plugin_blocks = {InvertedResidual: DetInvertedResidual}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The dict is this module's own to change: whoever loads copies it for every module.
+        for layer_name in self.layers[:-1]:  # the last one is `conv2`, which has no blocks
+            for i, block in enumerate(getattr(self, layer_name)):
+                convs = [n for n, child in block.named_children() if isinstance(child, ConvModule)]
+                numbered = f'{prefix}{layer_name}.{i}.conv.'
+                for key in [key for key in state_dict if key.startswith(numbered)]:
+                    number, _, rest = key.removeprefix(numbered).partition('.')
+                    if number.isdecimal() and int(number) < len(convs):
+                        named = f'{prefix}{layer_name}.{i}.{convs[int(number)]}.{rest}'
+                        state_dict[named] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)

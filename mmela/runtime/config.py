@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.hub import get_config
 
 import mmela  # noqa: F401  (teaches MMEngine where `mmela::` and `mmseg::` configs lie)
@@ -20,6 +21,7 @@ from mmela.runtime.options import apply_options, parse_options
 
 #: The task of each toolbox, by the default scope of its configs.
 TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation', 'mmpretrain': 'classification'}
+_DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def load_config(
@@ -55,13 +57,14 @@ def load_config(
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(path).stem)
     _check_work_dir(cfg.work_dir)
-    scope_of(cfg)
+    if scope_of(cfg) == 'mmpretrain':
+        _complete_dataloaders(cfg)
     _drop_persistent_workers(cfg)
     return cfg
 
 
 def scope_of(cfg: Config) -> str:
-    """The toolbox that a config belongs to, by which detection and segmentation are told apart.
+    """The toolbox that a config belongs to, by which the tasks are told apart.
 
     Args:
         cfg: The config.
@@ -154,9 +157,19 @@ def _drop_own_scope(node: Any) -> None:
             _drop_own_scope(value)
 
 
+def _complete_dataloaders(cfg: Config) -> None:
+    """Adds what MMPreTrain's own scripts add to the dataloaders of its configs."""
+    for name in _DATALOADERS:
+        loader = cfg.get(name)
+        if isinstance(loader, dict):
+            loader.setdefault('collate_fn', dict(type='default_collate'))
+            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+            loader.setdefault('pin_memory', get_device() != 'cpu')
+
+
 def _drop_persistent_workers(cfg: Config) -> None:
     """Lets ``num_workers=0`` stand alone: PyTorch refuses it beside ``persistent_workers``."""
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for name in _DATALOADERS:
         loader = cfg.get(name)
         if isinstance(loader, dict) and loader.get('num_workers') == 0:
             if loader.get('persistent_workers'):

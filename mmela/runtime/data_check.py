@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from mmela.runtime.class_check import check_classes
+from mmela.runtime.class_folders import check_class_folders
 from mmela.runtime.config import TASKS
 from mmela.runtime.data_sources import how_to_prepare
 from mmela.runtime.dataset_configs import is_remote, leaf_datasets, with_keys
@@ -43,8 +44,9 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
     Raises:
         UserError: If a file or folder is missing or a folder is empty. The message names every
             one with its config key, and how each data set is prepared. Also if an annotation
-            file lacks a class that the config names, see
-            :func:`mmela.runtime.class_check.check_classes`.
+            file lacks a class that the config names or class folders differ, see
+            :func:`mmela.runtime.class_check.check_classes` and
+            :func:`mmela.runtime.class_folders.check_class_folders`.
     """
     missing: dict[str, list[DataPath]] = {}
     for data_path in data_paths(cfg, splits):
@@ -54,6 +56,7 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
         del missing[path]  # below a folder that is named already
     if not missing:
         check_classes(cfg, splits)
+        check_class_folders(cfg, splits)
         return
     lines = ['the config needs data that is not there:']
     for absolute, wanted in missing.items():

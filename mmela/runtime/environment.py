@@ -5,14 +5,25 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import NamedTuple
 
+from mmela.import_errors import cause_of, torchvision_command
 from mmela.runtime.errors import UserError
 
-#: Import name of each toolbox: its name and what pip installs (maintained, original).
+
+class _Toolbox(NamedTuple):
+    title: str
+    install: str  # what pip installs: the maintained distribution
+    original: str
+    upgrade: str
+
+
 _TOOLBOXES = {
-    'mmdet': ('MMDetection', 'onedl-mmdetection', 'mmdet'),
-    'mmseg': ('MMSegmentation', 'onedl-mmsegmentation', 'mmsegmentation'),
-    'mmpretrain': ('MMPreTrain', 'onedl-mmpretrain', 'mmpretrain'),
+    'mmdet': _Toolbox('MMDetection', 'onedl-mmdetection', 'mmdet', 'onedl-mmdetection'),
+    'mmseg': _Toolbox(
+        'MMSegmentation', 'onedl-mmsegmentation', 'mmsegmentation', 'onedl-mmsegmentation'
+    ),
+    'mmpretrain': _Toolbox('MMPreTrain', "'mmela[cls]'", 'mmpretrain', 'onedl-mmpretrain'),
 }
 _MMCV_INSTALL = (
     '`pip install setuptools wheel ninja packaging psutil` and then '
@@ -30,28 +41,55 @@ def check_environment(scope: str) -> None:
         UserError: If a package is missing or broken. The message names it, the cause and the
             command that mends it.
     """
-    _check_torchvision()
+    classification = scope == 'mmpretrain'
+    _check_torchvision(needed=classification)
     _check_mmcv()
-    title, maintained, original = _TOOLBOXES.get(scope, (scope, scope, scope))
+    toolbox = _TOOLBOXES.get(scope, _Toolbox(scope, scope, '', scope))
     if find_spec(scope) is None:
+        also = f' (or {toolbox.original}, the original)' if toolbox.original else ''
         raise UserError(
-            f'the config is for {title}, which is not installed: `pip install {maintained}`'
-            + (f' (or {original}, the original).' if original != maintained else '.')
+            f'the config is for {toolbox.title}, which is not installed: '
+            f'`pip install {toolbox.install}`{also}.'
         )
-    _import(scope, f'{title} cannot be imported', f'`pip install -U {maintained}`')
+    if not classification:
+        _check_mmpretrain_beside(toolbox.title)
+    _import(scope, f'{toolbox.title} cannot be imported', f'`pip install -U {toolbox.upgrade}`')
 
 
-def _check_torchvision() -> None:
+def _check_torchvision(*, needed: bool) -> None:
     """MMEngine's report on the environment imports torchvision wherever it is installed."""
     if find_spec('torchvision') is None:
+        if needed:
+            raise UserError(
+                'MMPreTrain needs torchvision, which is not installed: install the one that '
+                f'belongs to your torch: {torchvision_command()}.'
+            )
         return
+    remedy = f'install the torchvision that belongs to your torch: {torchvision_command()}'
+    if not needed:
+        remedy += ', or `pip uninstall torchvision`: detection and segmentation do without it'
     _import(
         'torchvision',
         f'torchvision {_version("torchvision")} cannot be imported beside torch '
         f'{_version("torch")}',
-        'install the torchvision that belongs to your torch, or `pip uninstall torchvision`: '
-        'detection and segmentation do without it',
+        remedy,
     )
+
+
+def _check_mmpretrain_beside(title: str) -> None:
+    """The other toolboxes import MMPreTrain where it is installed, and break with a broken one."""
+    if find_spec('mmpretrain') is None:
+        return
+    try:
+        import_module('mmpretrain')
+    except ImportError:
+        return  # they do without it then
+    except Exception as error:
+        raise UserError(
+            f'{title} imports MMPreTrain where it is installed, and here that fails '
+            f'({cause_of(error)}); mend it with `pip install -U onedl-mmpretrain`, or '
+            f'`pip uninstall onedl-mmpretrain mmpretrain`: {title} does without it.'
+        ) from error
 
 
 def _check_mmcv() -> None:
@@ -75,8 +113,7 @@ def _import(module: str, complaint: str, remedy: str) -> None:
         import_module(module)
     # A broken installation raises anything: an undefined symbol, an assertion on versions, ...
     except Exception as error:
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
-        raise UserError(f'{complaint} ({type(error).__name__}: {cause}); {remedy}.') from error
+        raise UserError(f'{complaint} ({cause_of(error)}); {remedy}.') from error
 
 
 def _version(package: str) -> str:

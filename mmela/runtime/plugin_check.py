@@ -29,14 +29,17 @@ _TOOLBOXES = {
     'mmseg': ('Seg', 'MMSegmentation'),
     'mmpretrain': ('Cls', 'MMPreTrain'),
 }
-#: The toolboxes' networks whose Bottleneck blocks take plugins and whose basic blocks do not, with
-#: what to write for the same network of mmela.
+#: The toolboxes' residual networks, with what to write for the same one of mmela. In MMDetection
+#: and MMSegmentation their Bottleneck blocks take plugins and their basic blocks do not.
 _RESNETS = {
     ('mmdet', 'ResNet'): "type='mmela.DetResNet'",
     ('mmdet', 'ResNetV1d'): "type='mmela.DetResNet', deep_stem=True, avg_down=True",
     ('mmseg', 'ResNet'): "type='mmela.SegResNet'",
     ('mmseg', 'ResNetV1c'): "type='mmela.SegResNetV1c'",
     ('mmseg', 'ResNetV1d'): "type='mmela.SegResNet', deep_stem=True, avg_down=True",
+    ('mmpretrain', 'ResNet'): "type='mmela.ClsResNet'",
+    ('mmpretrain', 'ResNetV1c'): "type='mmela.ClsResNet', deep_stem=True",
+    ('mmpretrain', 'ResNetV1d'): "type='mmela.ClsResNet', deep_stem=True, avg_down=True",
 }
 _BASIC_DEPTHS = (18, 34)
 
@@ -97,9 +100,10 @@ def _check_substitute(key: str, toolbox: str, kind: str) -> None:
     prefix, title = _TOOLBOXES[toolbox]
     room = f'mmela.{prefix.lower()}'
     ours = [n for n in (kind, prefix + kind) if n in ROOMS and ROOMS[n].module == room]
-    if ours:
+    written = _RESNETS.get((toolbox, kind)) or (f"type='mmela.{ours[0]}'" if ours else None)
+    if written:
         raise ConfigError(
-            f"{key}.plugins: {kind} of {title} takes no plugins; write type='mmela.{ours[0]}', "
+            f'{key}.plugins: {kind} of {title} takes no plugins; write {written}, '
             'which is the same network and takes them.'
         )
     variants = ', '.join(f'mmela.{n}' for n, r in ROOMS.items() if r.module == room)

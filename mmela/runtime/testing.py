@@ -16,6 +16,14 @@ from mmela.runtime.environment import check_environment
 from mmela.runtime.errors import UserError, explain_broken_images, explain_config_errors
 from mmela.runtime.weights import check_weights
 
+#: The toolboxes' own defaults for test-time augmentation; MMSegmentation has none.
+_TTA_MODELS = {
+    'mmdet': dict(
+        type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+    ),
+    'mmpretrain': dict(type='AverageClsScoreTTA'),
+}
+
 
 def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, Any]:
     """Tests a checkpoint on the test set of a config.
@@ -98,7 +106,8 @@ def draw_predictions(
         cfg: The config; changed in place.
         show: Whether to open a window.
         show_dir: Folder for the pictures. Detection puts it below ``work_dir/<time>`` unless it
-            is absolute; segmentation puts ``vis_data/vis_image`` below it.
+            is absolute; segmentation puts ``vis_data/vis_image`` below it; classification names
+            each picture after its file alone, whatever its class folder.
         wait_time: Seconds that the window shows a picture.
 
     Raises:
@@ -108,14 +117,15 @@ def draw_predictions(
     if hook is None:
         raise UserError(
             "--show and --show-dir need the visualization hook, and the config's default_hooks "
-            'hold none; add default_hooks.visualization.type=DetVisualizationHook or '
-            'SegVisualizationHook by --cfg-options.'
+            'hold none; add default_hooks.visualization.type=DetVisualizationHook, '
+            'SegVisualizationHook or, for classification, VisualizationHook by --cfg-options.'
         )
     if show and not _has_screen():
         raise UserError('--show needs a screen and there is none here; use --show-dir FOLDER.')
     if scope_of(cfg) == 'mmpretrain':
         hook.enable = True
         hook.out_dir = show_dir
+        hook.interval = 1  # its own is one picture in 5,000
     else:
         hook.draw = True
     if show:
@@ -128,31 +138,37 @@ def draw_predictions(
 
 
 def use_tta(cfg: Config) -> None:
-    """Turns test-time augmentation on (``--tta``); detection has a default for it.
+    """Turns test-time augmentation on (``--tta``).
+
+    Detection and classification have a default for it: each image plain and mirrored.
 
     Args:
         cfg: The config; changed in place.
 
     Raises:
         UserError: If the config lacks ``tta_model`` or ``tta_pipeline`` and has no default, or
-            no test set whose pipeline could be replaced.
+            no test set whose pipeline could be replaced; if classification is to draw as well.
     """
     datasets = _test_datasets(cfg)
     lacking = [key for key in ('tta_model', 'tta_pipeline') if cfg.get(key) is None]
-    if lacking and scope_of(cfg) != 'mmdet':
+    scope = scope_of(cfg)
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    if scope == 'mmpretrain' and hook.get('enable'):
         raise UserError(
-            f'--tta: the config has no {" and no ".join(lacking)}, and only detection '
-            'has a default for it.'
+            '--tta cannot go with --show or --show-dir in classification: MMPreTrain draws single '
+            'images, and there are two of each; draw in a test of its own.'
+        )
+    if lacking and scope not in _TTA_MODELS:
+        raise UserError(
+            f'--tta: the config has no {" and no ".join(lacking)}, and only detection and '
+            'classification have a default for it.'
         )
     if 'tta_model' in lacking:
-        cfg.tta_model = dict(
-            type='DetTTAModel',
-            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
-        )
+        cfg.tta_model = deepcopy(_TTA_MODELS[scope])
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     for dataset in datasets:
         if 'tta_pipeline' in lacking:
-            dataset['pipeline'] = _flip_pipeline(dataset['pipeline'])
+            dataset['pipeline'] = _flip_pipeline(dataset['pipeline'], scope)
         else:
             dataset['pipeline'] = deepcopy(cfg.tta_pipeline)
     if 'tta_pipeline' in lacking:
@@ -175,11 +191,12 @@ def _test_datasets(cfg: Config) -> list[dict]:
     return [leaf for leaf, _ in found]
 
 
-def _flip_pipeline(pipeline: list[dict]) -> list[dict]:
+def _flip_pipeline(pipeline: list[dict], scope: str) -> list[dict]:
     """A test pipeline whose last step packs each picture twice, plain and mirrored."""
     *steps, pack = deepcopy(pipeline)
-    meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-    pack = {**pack, 'meta_keys': (*pack.get('meta_keys', meta_keys), 'flip', 'flip_direction')}
+    if scope == 'mmdet':  # boxes have to be mirrored back
+        meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+        pack = {**pack, 'meta_keys': (*pack.get('meta_keys', meta_keys), 'flip', 'flip_direction')}
     flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
     return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmseg.models.backbones.mobilenet_v2 import MobileNetV2
 from mmseg.models.utils import InvertedResidual
 
@@ -24,6 +26,9 @@ class SegMobileNetV2(PluginMobileNetV2, MobileNetV2):
     Without plugins it is its parent: modules, state-dict keys and outputs. With plugins every key
     of the parent keeps its name, so the parent's checkpoints load, ``pretrained=`` included.
 
+    A backbone of MMPreTrain loads too, attention included. It ends in one convolution more,
+    ``conv2`` with the 1,280 channels of the classifier, which is left out on the way in.
+
     Args:
         plugins: Entries ``dict(cfg=..., position=..., stages=...)`` as :mod:`mmela.plugins` says,
             with two positions. ``after_depthwise``, where the authors of ELA have it: behind the
@@ -40,3 +45,9 @@ class SegMobileNetV2(PluginMobileNetV2, MobileNetV2):
     """
 
     plugin_blocks = {InvertedResidual: SegInvertedResidual}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The dict is this module's own to change: whoever loads copies it for every module.
+        for key in [key for key in state_dict if key.startswith(f'{prefix}conv2.')]:
+            del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,4 +1,4 @@
-"""What is special in MobileNetV2: two places, a block without one of them, two ways to nest."""
+"""What is special in MobileNetV2: two places, a block without one of them, three toolboxes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from mmela.det import DetMobileNetV2
 from mmela.errors import ConfigError
 
 #: Where the depthwise convolution of a block with an expansion is, and the projection.
-CONVS = dict(Det=('depthwise_conv', 'linear_conv'), Seg=('conv.1', 'conv.2'))
+CONVS = dict(
+    Det=('depthwise_conv', 'linear_conv'), Seg=('conv.1', 'conv.2'), Cls=('conv.1', 'conv.2')
+)
 #: Widths of the 16 expanded maps and of the 17 blocks' outputs (Sandler et al., 2018, table 2).
 EXPANDED = [96, 144, 144, *[192] * 3, *[384] * 4, *[576] * 3, *[960] * 3]
 OUTPUTS = [16, *[24] * 2, *[32] * 3, *[64] * 4, *[96] * 3, *[160] * 3, 320]
-both = pytest.mark.parametrize('toolbox', ['Det', 'Seg'])
+every_toolbox = pytest.mark.parametrize('toolbox', CONVS)
 both_positions = pytest.mark.parametrize('position', ['after_depthwise', 'after_block'])
 
 
@@ -32,6 +34,8 @@ def entry(position, stages=None, **cfg):
 
 
 def build(toolbox, *plugins, **kwargs):
+    if toolbox == 'Cls':
+        pytest.importorskip('mmpretrain', reason='MMPreTrain is not installed')
     torch.manual_seed(7)
     kwargs.setdefault('widen_factor', 0.25)
     return MODELS.build(dict(type=f'mmela.{toolbox}MobileNetV2', plugins=list(plugins), **kwargs))
@@ -61,7 +65,7 @@ def randomised(network):
     return network
 
 
-@both
+@every_toolbox
 def test_after_depthwise_stands_between_relu6_and_the_projection(toolbox):
     network = randomised(build(toolbox, entry('after_depthwise')))
     depthwise, projection = (f'layer3.1.{name}' for name in CONVS[toolbox])
@@ -75,7 +79,7 @@ def test_after_depthwise_stands_between_relu6_and_the_projection(toolbox):
     assert torch.equal(projected, gated) and not torch.equal(gated, seen)
 
 
-@both
+@every_toolbox
 def test_after_block_stands_behind_the_addition(toolbox):
     network = randomised(build(toolbox, entry('after_block')))
     projection = CONVS[toolbox][1]
@@ -88,7 +92,7 @@ def test_after_block_stands_behind_the_addition(toolbox):
     assert torch.equal(out, gated) and torch.equal(x_next, gated)
 
 
-@both
+@every_toolbox
 def test_after_block_stands_behind_the_projection_where_nothing_is_added(toolbox):
     network = build(toolbox, entry('after_block'))
     (_, projected), (seen, _) = seen_by(
@@ -97,7 +101,7 @@ def test_after_block_stands_behind_the_projection_where_nothing_is_added(toolbox
     assert torch.equal(seen, projected)
 
 
-@both
+@every_toolbox
 @pytest.mark.parametrize(
     'position, widths', [('after_depthwise', EXPANDED), ('after_block', OUTPUTS)]
 )
@@ -111,7 +115,7 @@ def parameters(network):
 
 
 @pytest.mark.parametrize('variant, per_channel', [('T', 7), ('B', 9), ('S', 42), ('L', 58)])
-@both
+@every_toolbox
 def test_each_variant_adds_its_parameters_a_channel(toolbox, variant, per_channel):
     with torch.device('meta'):
         plugins = [dict(cfg=dict(type='mmela.ELA', variant=variant), position='after_depthwise')]
@@ -138,7 +142,7 @@ def test_totals_with_the_classifier_of_imagenet_are_the_published_ones(cfg, publ
     assert round((parameters(network) + parameters(classifier)) / 1e6, 3) == published
 
 
-@both
+@every_toolbox
 @both_positions
 def test_stages_choose_the_layers(toolbox, position):
     stages = (False, True, False, False, True, False, False)
@@ -147,7 +151,7 @@ def test_stages_choose_the_layers(toolbox, position):
     assert layers == ['layer2'] * 2 + ['layer5'] * 3
 
 
-@both
+@every_toolbox
 def test_after_depthwise_asked_for_at_the_block_without_it_is_answered_with_a_sentence(toolbox):
     with pytest.raises(ConfigError) as error:
         build(toolbox, entry('after_depthwise', (True,) * 7))
@@ -157,7 +161,7 @@ def test_after_depthwise_asked_for_at_the_block_without_it_is_answered_with_a_se
     build(toolbox, entry('after_block', (True,) * 7))
 
 
-@both
+@every_toolbox
 @pytest.mark.parametrize(
     'wrong, told',
     [
@@ -172,7 +176,7 @@ def test_a_wrong_entry_is_answered_with_a_sentence(toolbox, wrong, told):
     assert told in str(error.value)
 
 
-@both
+@every_toolbox
 @both_positions
 def test_a_name_that_is_taken_is_answered_with_a_sentence(toolbox, position):
     with pytest.raises(ConfigError, match=r"plugins\[1\] .* holds 'ela' already; give .* postfix"):
@@ -191,7 +195,7 @@ def test_a_network_of_other_blocks_says_that_they_take_no_plugins():
         OtherMobileNetV2(plugins=[entry('after_block')])
 
 
-@both
+@every_toolbox
 @both_positions
 def test_plugins_at_one_position_are_chained_in_order(toolbox, position):
     network = build(toolbox, entry(position, postfix=1), entry(position, postfix=2))
@@ -201,7 +205,7 @@ def test_plugins_at_one_position_are_chained_in_order(toolbox, position):
     assert torch.equal(made, taken)
 
 
-@both
+@every_toolbox
 @pytest.mark.parametrize('positions', [('after_block', 'after_depthwise'), None])
 def test_both_positions_need_no_postfix(toolbox, positions):
     plugins = [entry(positions)] if positions else [entry('after_block'), entry('after_depthwise')]
@@ -209,7 +213,7 @@ def test_both_positions_need_no_postfix(toolbox, positions):
     assert len(attentions(network)) == len(EXPANDED) + len(OUTPUTS)
 
 
-@both
+@every_toolbox
 def test_checkpointed_blocks_have_the_same_gradients(toolbox):
     """`with_cp` recomputes a block in backward instead of keeping it."""
     gradients = []
@@ -223,7 +227,7 @@ def test_checkpointed_blocks_have_the_same_gradients(toolbox):
     torch.testing.assert_close(*gradients)
 
 
-@both
+@every_toolbox
 def test_checkpointing_recomputes_the_plugin_in_the_block(toolbox):
     network = build(toolbox, entry('after_depthwise'), with_cp=True).train()
     calls = []
@@ -233,7 +237,7 @@ def test_checkpointing_recomputes_the_plugin_in_the_block(toolbox):
     assert len(calls) == 2
 
 
-@both
+@every_toolbox
 @both_positions
 def test_frozen_stages_freeze_the_attention_in_them_and_tell(toolbox, position):
     with pytest.warns(UserWarning, match='frozen_stages=2 of .* also freezes the plugins in') as w:
@@ -246,13 +250,13 @@ def test_frozen_stages_freeze_the_attention_in_them_and_tell(toolbox, position):
         assert trained != name.startswith(('layer1', 'layer2'))
 
 
-@both
+@every_toolbox
 def test_freezing_layer1_alone_is_no_warning_for_after_depthwise(toolbox, recwarn):
     build(toolbox, entry('after_depthwise'), frozen_stages=1)
     assert not [w for w in recwarn if 'freezes' in str(w.message)]
 
 
-@both
+@every_toolbox
 @both_positions
 def test_the_layers_own_initialisation_follows_the_networks(toolbox, position):
     """The parents set every GroupNorm below them to 1."""
@@ -262,8 +266,10 @@ def test_the_layers_own_initialisation_follows_the_networks(toolbox, position):
     assert all((layer.gn.weight == 0.5).all() for layer in attentions(network).values())
 
 
-@both
-@pytest.mark.parametrize('by', ['init_cfg', 'pretrained'])
+@pytest.mark.parametrize(
+    'toolbox, by',
+    [(t, 'init_cfg') for t in CONVS] + [('Det', 'pretrained'), ('Seg', 'pretrained')],
+)
 @pytest.mark.filterwarnings('ignore:DeprecationWarning. pretrained')
 def test_pretrained_weights_have_the_last_word(toolbox, by, tmp_path):
     init_cfg = dict(type='Constant', layer='GroupNorm', val=0.5)
@@ -280,7 +286,7 @@ def test_pretrained_weights_have_the_last_word(toolbox, by, tmp_path):
         assert torch.equal(network.state_dict()[key], value), key
 
 
-@both
+@every_toolbox
 def test_a_checkpoint_without_attention_leaves_the_layers_as_they_initialise_themselves(
     toolbox, tmp_path
 ):
@@ -295,7 +301,7 @@ def test_a_checkpoint_without_attention_leaves_the_layers_as_they_initialise_the
     assert all((layer.gn.weight == 0.5).all() for layer in attentions(network).values())
 
 
-@both
+@every_toolbox
 def test_fused_norms_and_reverted_syncbn_keep_the_attention(toolbox):
     plugins = [entry(p, residual=True) for p in ('after_depthwise', 'after_block')]
     network = randomised(build(toolbox, *plugins, norm_cfg=dict(type='SyncBN')))
@@ -316,7 +322,7 @@ def test_fused_norms_and_reverted_syncbn_keep_the_attention(toolbox):
     assert not torch.allclose(fused(x)[-1], expected, rtol=0.1)
 
 
-@both
+@every_toolbox
 def test_the_block_is_still_the_toolboxs_and_its_convolution_mmcvs(toolbox):
     network = build(toolbox, entry('after_depthwise'), entry('after_block'))
     plain = build(toolbox)

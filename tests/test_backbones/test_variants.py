@@ -6,6 +6,7 @@ import copy
 import re
 import warnings
 from collections import OrderedDict
+from operator import attrgetter
 
 import pytest
 import torch
@@ -58,10 +59,23 @@ NETWORKS = OrderedDict(
     seg101c=('mmela.SegResNetV1c', seg_resnet.ResNetV1c, dict(depth=101, **NARROW), 'after_conv2'),
     seg_mobile=('mmela.SegMobileNetV2', seg_mobilenet_v2.MobileNetV2, SLIM, 'after_depthwise'),
     seg_mobile_block=('mmela.SegMobileNetV2', seg_mobilenet_v2.MobileNetV2, SLIM, 'after_block'),
+    # MMPreTrain is optional: its classes are looked up when they are needed.
+    cls18=('mmela.ClsResNet', 'resnet.ResNet', dict(depth=18, **NARROW), 'after_conv2'),
+    cls34=('mmela.ClsResNet', 'resnet.ResNet', dict(depth=34, **NARROW), 'after_conv1'),
+    cls50=('mmela.ClsResNet', 'resnet.ResNet', dict(depth=50, **NARROW), 'after_conv2'),
+    cls101=('mmela.ClsResNet', 'resnet.ResNet', dict(depth=101, **NARROW), 'after_conv3'),
+    cls50d=(
+        'mmela.ClsResNet',
+        'resnet.ResNet',
+        dict(depth=50, deep_stem=True, avg_down=True, drop_path_rate=0.2, **NARROW),
+        'after_conv2',
+    ),
+    cls_mobile=('mmela.ClsMobileNetV2', 'mobilenet_v2.MobileNetV2', SLIM, 'after_depthwise'),
+    cls_mobile_block=('mmela.ClsMobileNetV2', 'mobilenet_v2.MobileNetV2', SLIM, 'after_block'),
 )  # fmt: skip
 SMALL = [
     'det18', 'det50', 'darknet', 'cspnext', 'cspnext6_out', 'seg18', 'seg50c',
-    'det_mobile', 'seg_mobile',
+    'det_mobile', 'seg_mobile', 'cls18', 'cls50d', 'cls_mobile',
 ]  # fmt: skip
 every_network = pytest.mark.parametrize('name', NETWORKS)
 small_networks = pytest.mark.parametrize('name', SMALL)
@@ -72,14 +86,24 @@ def plugins_of(name, **cfg):
     return [dict(cfg=layer, position=NETWORKS[name][3])]
 
 
+def parent_class(name):
+    parent = NETWORKS[name][1]
+    if not isinstance(parent, str):
+        return parent
+    backbones = pytest.importorskip(
+        'mmpretrain.models.backbones', reason='MMPreTrain is not installed'
+    )
+    return attrgetter(parent)(backbones)
+
+
 def build(name, **kwargs):
     our_type, _, arguments, _ = NETWORKS[name]
+    parent_class(name)
     return MODELS.build(dict(type=our_type, **arguments, **kwargs))
 
 
 def build_parent(name):
-    _, parent, arguments, _ = NETWORKS[name]
-    return parent(**arguments)
+    return parent_class(name)(**NETWORKS[name][2])
 
 
 def initialised(make):
@@ -157,7 +181,10 @@ def test_scaled_plugins_leave_the_network_as_it_was_after_init_weights(name):
     assert equal == {'scaled': True, True: False}  # the second shows that a difference would show
 
 
-@pytest.mark.parametrize('name, norm', [('det18', 'bn2'), ('det50', 'bn3'), ('seg18', 'bn2')])
+@pytest.mark.parametrize(
+    'name, norm',
+    [('det18', 'bn2'), ('det50', 'bn3'), ('seg18', 'bn2'), ('cls18', 'bn2'), ('cls50', 'bn3')],
+)
 def test_zero_init_residual_survives_plugins(name, norm):
     network = initialised(lambda: build(name, plugins=plugins_of(name)))
     for layer in network.res_layers:
@@ -195,7 +222,7 @@ def record_order(network, names, x):
     return order
 
 
-@pytest.mark.parametrize('name', ['det18', 'det50', 'seg18', 'seg50c'])
+@pytest.mark.parametrize('name', ['det18', 'det50', 'seg18', 'seg50c', 'cls18', 'cls50'])
 @pytest.mark.parametrize('position', ['after_conv1', 'after_conv2'])
 def test_a_plugin_stands_behind_the_norm_of_its_convolution(name, position):
     plugins = [dict(cfg=dict(type='mmela.ELA', num_groups=4), position=position)]
@@ -210,7 +237,9 @@ def test_a_plugin_stands_behind_the_norm_of_its_convolution(name, position):
     torch.testing.assert_close(seen, normed if last else normed.relu())
 
 
-@pytest.mark.parametrize('name', ['det18', 'det50', 'darknet', 'seg18', 'seg50', 'seg50c'])
+@pytest.mark.parametrize(
+    'name', ['det18', 'det50', 'darknet', 'seg18', 'seg50', 'seg50c', 'cls18', 'cls50']
+)
 def test_plugins_at_one_position_are_chained_in_order(name):
     position = NETWORKS[name][3]
     plugins = [
@@ -225,7 +254,7 @@ def test_plugins_at_one_position_are_chained_in_order(name):
     assert second[1] is first[2] and third[1] is second[2]
 
 
-@pytest.mark.parametrize('name', ['det18', 'seg18'])
+@pytest.mark.parametrize('name', ['det18', 'seg18', 'cls18', 'cls50'])
 def test_checkpointed_blocks_run_their_plugins(name):
     """`with_cp` recomputes a block in backward instead of keeping it."""
     grads = []
@@ -239,7 +268,8 @@ def test_checkpointed_blocks_run_their_plugins(name):
 
 
 @pytest.mark.parametrize(
-    'name, place', [('det18', 'layer2'), ('darknet', 'stage2'), ('seg50', 'layer2')]
+    'name, place',
+    [('det18', 'layer2'), ('darknet', 'stage2'), ('seg50', 'layer2'), ('cls50', 'layer2')],
 )
 def test_a_frozen_stage_that_holds_an_attention_is_told_once(name, place):
     with pytest.warns(UserWarning, match=f'frozen_stages=2 of .* plugins in {place}') as record:
@@ -251,7 +281,7 @@ def test_a_frozen_stage_that_holds_an_attention_is_told_once(name, place):
     assert frozen and not any(p.requires_grad for m in frozen for p in m.parameters())
 
 
-@pytest.mark.parametrize('name', ['det18', 'darknet', 'seg50'])
+@pytest.mark.parametrize('name', ['det18', 'darknet', 'seg50', 'cls50'])
 def test_frozen_stages_without_an_attention_are_no_warning(name):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -259,7 +289,8 @@ def test_frozen_stages_without_an_attention_are_no_warning(name):
         build(name, plugins=[entry], frozen_stages=1)
 
 
-def test_a_plugin_that_holds_what_the_parent_initialises_has_the_last_word():
+@small_networks
+def test_a_plugin_that_holds_what_the_parent_initialises_has_the_last_word(name):
     """The parents' rules are for every Conv2d below them."""
 
     class Conv(BaseModule):
@@ -272,11 +303,10 @@ def test_a_plugin_that_holds_what_the_parent_initialises_has_the_last_word():
         def forward(self, x):
             return self.conv(x)
 
-    for name in SMALL:
-        plugins = [dict(cfg=dict(type=Conv), position=NETWORKS[name][3])]
-        network = initialised(lambda n=name, p=plugins: build(n, plugins=p))
-        layers = [m for m in network.modules() if isinstance(m, Conv)]
-        assert layers and all((layer.conv.weight == 0.25).all() for layer in layers), name
+    plugins = [dict(cfg=dict(type=Conv), position=NETWORKS[name][3])]
+    network = initialised(lambda: build(name, plugins=plugins))
+    layers = [m for m in network.modules() if isinstance(m, Conv)]
+    assert layers and all((layer.conv.weight == 0.25).all() for layer in layers)
 
 
 def test_a_checkpoint_of_the_backbone_has_the_last_word_over_a_plugins_init_cfg(tmp_path):
@@ -289,12 +319,12 @@ def test_a_checkpoint_of_the_backbone_has_the_last_word_over_a_plugins_init_cfg(
         assert torch.equal(network.state_dict()[key], value), key
 
 
-def test_a_plugins_own_init_cfg_is_obeyed_in_every_network():
+@small_networks
+def test_a_plugins_own_init_cfg_is_obeyed_in_every_network(name):
     init_cfg = dict(type='Constant', layer='GroupNorm', val=0.5)
-    for name in SMALL:
-        network = initialised(lambda n=name: build(n, plugins=plugins_of(n, init_cfg=init_cfg)))
-        layers = [m for m in network.modules() if isinstance(m, ELA)]
-        assert all((layer.gn.weight == 0.5).all() for layer in layers), name
+    network = initialised(lambda: build(name, plugins=plugins_of(name, init_cfg=init_cfg)))
+    layers = [m for m in network.modules() if isinstance(m, ELA)]
+    assert layers and all((layer.gn.weight == 0.5).all() for layer in layers)
 
 
 @pytest.mark.parametrize(
@@ -302,6 +332,8 @@ def test_a_plugins_own_init_cfg_is_obeyed_in_every_network():
     [
         ('det18', 'after_conv3', 'after_conv1, after_conv2;'),
         ('seg50c', 'after_stage', 'after_conv1, after_conv2, after_conv3'),
+        ('cls18', 'after_conv3', 'after_conv1, after_conv2;'),
+        ('cls50', 'after_stage', 'after_conv1, after_conv2, after_conv3'),
         ('darknet', 'after_conv2', 'after_stage'),
     ],
 )

@@ -1,7 +1,9 @@
 import sys
 
 import pytest
+import torch
 
+from mmela.import_errors import torchvision_command
 from mmela.runtime import UserError, check_environment
 
 
@@ -66,3 +68,53 @@ def test_a_torchvision_that_cannot_be_imported_is_a_sentence(broken):
     text = complaint('mmdet')
     assert 'operator torchvision::nms does not exist' in text
     assert '`pip uninstall torchvision`' in text
+    assert 'uninstall' not in complaint('mmpretrain')  # classification needs it
+
+
+@pytest.mark.parametrize(
+    ('torch_version', 'command'),
+    [
+        ('2.13.0+cpu', ' --index-url https://download.pytorch.org/whl/cpu`'),
+        ('2.14.1+cu130', ' --index-url https://download.pytorch.org/whl/cu130`'),
+        ('2.1.0', '`'),
+        ('2.15.0+git0a1b2c3', '`'),
+    ],
+)
+def test_the_torchvision_to_install_is_that_of_torchs_version_and_build(
+    monkeypatch, torch_version, command
+):
+    monkeypatch.setattr(torch, '__version__', torch_version)
+    expected = f'`pip install torch=={torch_version.split("+")[0]} torchvision{command}'
+    assert torchvision_command() == expected
+
+
+@pytest.mark.parametrize(
+    ('absent', 'words'),
+    [
+        ('mmpretrain', "`pip install 'mmela[cls]'` (or mmpretrain, the original)"),
+        ('torchvision', 'MMPreTrain needs torchvision, which is not installed'),
+    ],
+)
+def test_what_classification_lacks_is_named(monkeypatch, absent, words):
+    from mmela.runtime import environment
+
+    there = environment.find_spec
+    monkeypatch.setattr(environment, 'import_module', lambda name: None)
+    monkeypatch.setattr(
+        environment, 'find_spec', lambda m: None if m == absent else there(m) or object()
+    )
+    assert words in complaint('mmpretrain')
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_a_broken_mmpretrain_is_named_where_it_takes_another_toolbox_down(broken, scope):
+    broken(mmpretrain="raise AssertionError('MMCV==9 is used but incompatible')")
+    text = complaint(scope)
+    assert 'imports MMPreTrain' in text and 'AssertionError: MMCV==9 is used' in text
+    assert '`pip uninstall onedl-mmpretrain mmpretrain`' in text
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_an_mmpretrain_that_lacks_a_package_is_no_matter_to_another_toolbox(broken, scope):
+    broken(mmpretrain='import no_such_package')
+    check_environment(scope)

@@ -47,11 +47,23 @@ def test_basic_blocks_of_a_toolbox_name_the_network_that_takes_plugins(scope, na
         ('mmdet', 'mmdet.CSPDarknet', 'CSPDarknet'),
         ('mmdet', 'MobileNetV2', 'DetMobileNetV2'),
         ('mmseg', 'MobileNetV2', 'SegMobileNetV2'),
+        ('mmpretrain', 'MobileNetV2', 'ClsMobileNetV2'),
+        ('mmpretrain', 'ResNet', 'ClsResNet'),
+        ('mmdet', 'mmpretrain.ResNet', 'ClsResNet'),
     ],
 )
 def test_a_forgotten_prefix_is_named(scope, name, ours):
+    if 'mmpretrain' in scope + name:
+        pytest.importorskip('mmpretrain', reason='MMPreTrain is not installed')
     with pytest.raises(ConfigError, match=rf"type='mmela\.{ours}'"):
         check_plugins(config(scope, type=name))
+
+
+def test_a_stem_that_is_an_argument_of_ours_is_named_too():
+    pytest.importorskip('mmpretrain', reason='MMPreTrain is not installed')
+    written = "write type='mmela.ClsResNet', deep_stem=True, avg_down=True, which"
+    with pytest.raises(ConfigError, match=written):
+        check_plugins(config('mmpretrain', type='ResNetV1d', depth=50))
 
 
 @pytest.mark.parametrize(

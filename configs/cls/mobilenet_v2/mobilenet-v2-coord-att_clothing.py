@@ -1,0 +1,16 @@
+_base_ = ['mmpretrain::_base_/models/mobilenet_v2_1x.py', '../../_base_/clothing.py']
+
+# Half the width: what two CPU cores can train.
+model = dict(
+    backbone=dict(
+        type='mmela.ClsMobileNetV2',
+        widen_factor=0.5,
+        plugins=[
+            dict(
+                cfg=dict(type='mmela.CoordAtt'),
+                position='after_depthwise',
+            )
+        ],
+    ),
+    head=dict(num_classes=10, topk=1),
+)

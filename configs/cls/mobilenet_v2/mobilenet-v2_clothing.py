@@ -1,0 +1,9 @@
+_base_ = ['mmpretrain::_base_/models/mobilenet_v2_1x.py', '../../_base_/clothing.py']
+
+# Half the width: what two CPU cores can train.
+model = dict(
+    backbone=dict(
+        widen_factor=0.5,
+    ),
+    head=dict(num_classes=10, topk=1),
+)

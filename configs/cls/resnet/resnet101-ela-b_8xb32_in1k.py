@@ -1,0 +1,13 @@
+_base_ = 'mmpretrain::resnet/resnet101_8xb32_in1k.py'
+
+model = dict(
+    backbone=dict(
+        type='mmela.ClsResNet',
+        plugins=[
+            dict(
+                cfg=dict(type='mmela.ELA', variant='B'),
+                position='after_conv2',
+            )
+        ],
+    )
+)

@@ -1,0 +1,17 @@
+_base_ = ['mmpretrain::_base_/models/resnet18.py', '../../_base_/clothing.py']
+
+# Half the width: what two CPU cores can train.
+model = dict(
+    backbone=dict(
+        type='mmela.ClsResNet',
+        stem_channels=32,
+        base_channels=32,
+        plugins=[
+            dict(
+                cfg=dict(type='mmela.CoordAtt'),
+                position='after_conv2',
+            )
+        ],
+    ),
+    head=dict(num_classes=10, in_channels=256, topk=1),
+)

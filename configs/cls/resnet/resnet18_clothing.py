@@ -1,0 +1,10 @@
+_base_ = ['mmpretrain::_base_/models/resnet18.py', '../../_base_/clothing.py']
+
+# Half the width: what two CPU cores can train.
+model = dict(
+    backbone=dict(
+        stem_channels=32,
+        base_channels=32,
+    ),
+    head=dict(num_classes=10, in_channels=256, topk=1),
+)

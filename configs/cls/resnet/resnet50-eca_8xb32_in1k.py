@@ -1,0 +1,13 @@
+_base_ = 'mmpretrain::resnet/resnet50_8xb32_in1k.py'
+
+model = dict(
+    backbone=dict(
+        type='mmela.ClsResNet',
+        plugins=[
+            dict(
+                cfg=dict(type='mmela.ECA'),
+                position='after_conv2',
+            )
+        ],
+    )
+)
