@@ -1,8 +1,9 @@
 # mmela: `make demo` and `make test` do the whole set-up themselves when it is missing.
 #
-#   VENV    folder of the environment           (default .venv)
-#   PYTHON  the Python to make it with, >= 3.10 (default python3)
-#   TORCH   requirement for torch, e.g. torch==2.12.1 (default: requirements/torch.txt)
+#   VENV       folder of the environment           (default .venv)
+#   PYTHON     the Python to make it with, >= 3.10 (default python3)
+#   PROCESSES  how many run the tests, one core each (default 2)
+#   TORCH      requirement for torch, e.g. torch==2.12.1 (default: requirements/torch.txt)
 #
 # A PYTHON or TORCH that was given once holds until another is given, or until `make clean`.
 # MMELA_CACHE= names the folder that keeps the wheel of mmcv's compiled ops (default ~/.cache/mmela).
@@ -10,6 +11,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 TORCH ?=
+PROCESSES ?= 2
 
 BIN = $(VENV)/bin
 CHOSEN = $(filter command environment,$(firstword $(origin PYTHON)))
@@ -35,10 +37,10 @@ demo: setup
 	'$(BIN)/python' tools/demo.py
 
 test: setup
-	'$(BIN)/python' -m pytest
+	OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n $(PROCESSES)
 
 test-long: setup
-	'$(BIN)/python' -m pytest -m long
+	OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -m long -n $(PROCESSES)
 
 lint: setup
 	'$(BIN)/ruff' check .
