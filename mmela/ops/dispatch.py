@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mmela.errors import ConfigError
+from mmela.ops.fused import unavailable
 from mmela.ops.lean import ela_lean
 from mmela.ops.reference import ela_reference
 
 Fused = bool | Literal['auto']
+
+if hasattr(torch.library, 'custom_op'):
+    from mmela.ops.fused.library import ela_operator
+else:  # torch before 2.4: `unavailable` says so
+    ela_operator = ela_reference
 
 
 def ela(
@@ -40,8 +47,9 @@ def ela(
         num_groups: Groups of the normalisation.
         residual: Whether ``x`` is added to the attended map.
         eps: Added to the variance of a group.
-        fused: ``'auto'`` takes fused kernels where there are any, ``False`` never, ``True``
-            insists on them.
+        fused: ``'auto'`` takes the fused kernels on CUDA where they can serve the map, ``False``
+            never, ``True`` insists on them. Tracers and exporters get the plain formula in any
+            case.
 
     Returns:
         ``[x +] [scale *] x * y_h * y_w``: shape, dtype, device and memory format of ``x``.
@@ -49,12 +57,16 @@ def ela(
     Raises:
         ConfigError: If ``fused=True`` cannot be had for this input.
     """
-    if fused is True:
-        raise ConfigError(
-            'fused=True asks for fused kernels, and this version of mmela has none yet; '
-            "use fused='auto', which takes them where they exist."
-        )
-    implementation = ela_reference if _is_captured() else ela_lean
+    implementation: Callable[..., Tensor]
+    if _is_exported():
+        implementation = ela_reference
+    else:
+        compiling = _is_compiling()
+        if _takes_kernels(x, conv_weight, groups, num_groups, fused, compiling):
+            implementation = ela_operator if compiling else _ela_fused()
+        else:
+            # A compiler fuses the plain formula better than a backward it cannot see into.
+            implementation = ela_reference if compiling else ela_lean
     return implementation(
         x,
         conv_weight,
@@ -68,17 +80,42 @@ def ela(
     )
 
 
-def _is_captured() -> bool:
-    """Whether a compiler, tracer or exporter is reading the program.
+def _takes_kernels(
+    x: Tensor, conv_weight: Tensor, groups: int, num_groups: int, fused: Fused, compiling: bool
+) -> bool:
+    if fused is False or (fused == 'auto' and not x.is_cuda):
+        return False
+    reason = unavailable(x, conv_weight, groups, num_groups, probe=not compiling)
+    if reason is not None and fused is True:
+        raise ConfigError(
+            f"fused=True asks for the fused kernels, but {reason}; fused='auto' takes them where "
+            'they can be had.'
+        )
+    return reason is None
 
-    They need the plain formula: it consists of standard operators, and a compiler fuses it better
-    than it could fuse a hand-written backward that it cannot see into.
+
+def _ela_fused() -> Any:
+    # Triton is imported when the first map asks for it, not with mmela.
+    from mmela.ops.fused.autograd import ela_fused
+
+    return ela_fused
+
+
+def _is_exported() -> bool:
+    """Whether a tracer or exporter is reading the program.
+
+    They need the plain formula, which consists of standard operators.
     """
-    tracing = torch.jit.is_tracing()
-    return tracing or torch.onnx.is_in_onnx_export() or _is_compiling()
+    exporting = _probe('is_exporting')
+    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or exporting
 
 
 def _is_compiling() -> bool:
-    # `torch.compiler.is_compiling` came with torch 2.3; mmela runs beside older ones too.
-    probe = getattr(getattr(torch, 'compiler', None), 'is_compiling', None)
-    return bool(probe and probe())
+    return _probe('is_compiling')
+
+
+def _probe(name: str) -> bool:
+    # `torch.compiler.is_compiling` came with torch 2.3, `is_exporting` with 2.7; mmela runs beside
+    # older ones too.
+    function = getattr(getattr(torch, 'compiler', None), name, None)
+    return bool(function and function())

@@ -95,7 +95,7 @@ class _LeanELA(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *small = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _differentiable_backward(ctx, grad, [x, *small[2:]])
+            return differentiable_backward(ctx, grad, [x, *small[2:]])
         # z_h, z_w and the parameters, as leaves of a graph of vectors: PyTorch differentiates it.
         leaves: list[Any] = [None if t is None else t.detach().requires_grad_() for t in small]
         with torch.enable_grad():
@@ -126,9 +126,14 @@ class _LeanELA(torch.autograd.Function):
         return grad_x, *grads[:3], grad_scale, None, None, None, None
 
 
-def _differentiable_backward(
-    ctx: Any, grad: Tensor, inputs: list[Any]
-) -> tuple[Tensor | None, ...]:
+def differentiable_backward(ctx: Any, grad: Tensor, inputs: list[Any]) -> tuple[Tensor | None, ...]:
+    """The gradients by the plain formula, as a graph that can be differentiated again.
+
+    Args:
+        ctx: Context with ``options``, ``residual`` and ``needs_input_grad`` of a layer.
+        grad: Gradient of its output.
+        inputs: The map and the parameters.
+    """
     wanted = [t for t, wants in zip(inputs, ctx.needs_input_grad, strict=False) if wants]
     out = ela_reference(*inputs, residual=ctx.residual, **ctx.options)
     found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True))

@@ -163,6 +163,6 @@ def test_a_map_of_another_shape_is_refused(shape):
         ELA(64)(torch.randn(shape))
 
 
-def test_fused_kernels_that_do_not_exist_are_refused():
-    with pytest.raises(ConfigError, match='fused=True asks for fused kernels'):
-        ELA(64, fused=True)(torch.randn(1, 64, 4, 4))
+def test_fused_kernels_that_cannot_be_had_are_refused():
+    with pytest.raises(ConfigError, match='fused=True asks for the fused kernels, but'):
+        ELA(64, fused=True).double()(torch.randn(1, 64, 4, 4, dtype=torch.float64))

@@ -1,0 +1,81 @@
+"""The fused kernels as a function of PyTorch in eager mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmela.ops.fused import launch
+from mmela.ops.lean import differentiable_backward
+
+
+def ela_fused(
+    x: Tensor,
+    conv_weight: Tensor,
+    gn_weight: Tensor,
+    gn_bias: Tensor,
+    scale: Tensor | None = None,
+    *,
+    groups: int,
+    num_groups: int,
+    residual: bool = False,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Efficient Local Attention by Triton kernels.
+
+    For maps that :func:`mmela.ops.fused.unavailable` has nothing against. Where a graph of the
+    gradient is asked for (``create_graph=True``), the gradient is that of the plain formula.
+
+    Arguments and result as in :func:`mmela.ops.ela`.
+    """
+    out: Tensor = _FusedELA.apply(
+        x, conv_weight, gn_weight, gn_bias, scale, groups, num_groups, residual, eps
+    )
+    return out
+
+
+class _FusedELA(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        conv_weight: Tensor,
+        gn_weight: Tensor,
+        gn_bias: Tensor,
+        scale: Tensor | None,
+        groups: int,
+        num_groups: int,
+        residual: bool,
+        eps: float,
+    ) -> Tensor:
+        out, strips = launch.forward(
+            x, conv_weight, gn_weight, gn_bias, scale, groups, num_groups, residual, eps
+        )
+        ctx.save_for_backward(x, conv_weight, gn_weight, gn_bias, scale, strips)
+        ctx.options = dict(groups=groups, num_groups=num_groups, eps=eps)
+        ctx.residual = residual
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, strips = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return differentiable_backward(ctx, grad, inputs)
+        x, conv_weight, gn_weight, gn_bias, scale = inputs
+        grads = launch.backward(
+            grad,
+            x,
+            strips,
+            conv_weight,
+            gn_weight,
+            gn_bias,
+            scale,
+            ctx.options['groups'],
+            ctx.options['num_groups'],
+            ctx.residual,
+            ctx.needs_input_grad[0],
+            any(ctx.needs_input_grad[1:5]),
+        )
+        return *grads, None, None, None, None
