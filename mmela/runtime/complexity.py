@@ -98,7 +98,7 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
     check_plugins(cfg)
     shape = input_shape(cfg) if shape is None else shape
     plain = deepcopy(cfg.model)
-    has_plugins = _drop_plugins(plain)
+    has_plugins = drop_plugins(plain)
     key = f'{scope_of(cfg)} {shape} {plain}'
     if key not in _baselines:
         with _network(cfg, plain) as model:
@@ -128,11 +128,11 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
     )
 
 
-def _drop_plugins(node: Any) -> bool:
+def drop_plugins(node: Any) -> bool:
     """Takes every ``plugins`` out of a model's config, in place; whether there was one."""
     children = list(node.values() if isinstance(node, dict) else node)
     found = isinstance(node, dict) and bool(node.pop('plugins', None))
-    nested = [_drop_plugins(child) for child in children if isinstance(child, (dict, list, tuple))]
+    nested = [drop_plugins(child) for child in children if isinstance(child, (dict, list, tuple))]
     return found or any(nested)
 
 

@@ -1,0 +1,223 @@
+"""The passes of Efficient Local Attention over a full map, made block by block.
+
+On a CPU a map seldom fits the cache. Each pass here goes through it in blocks that do, and does all
+it has to do with a block before the next, so that a step of several operations reads and writes
+main memory as one would. Beside what is returned nothing is allocated but strips and one or two
+buffers of :data:`BLOCK` elements, whatever the size of the map.
+
+Both memory formats are seen as (N, G, H, W, D), D innermost: (N, C, H, W, 1) where a plane lies in
+one piece, (N, 1, H, W, C) where the channels of a pixel do (channels_last).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmela.ops import reference
+from mmela.ops.reference import gate_dtype, without_autocast
+
+#: Elements of a block: with three maps in work, 12 MB of float32. Twice or half as many make no
+#: difference that can be measured; far fewer pay for calls, far more leave the cache.
+BLOCK = 2**20
+
+Index = tuple[slice, ...]
+
+
+class Layout:
+    """How a map lies in memory, and in which blocks to go through it.
+
+    Args:
+        x: Map of shape (N, C, H, W), of any strides.
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self.pixels = not x.is_contiguous() and x.stride(1) == 1
+        n, groups, height, width, depth = self.map(x).shape
+        self.shape = (n, groups, height)
+        self.row = max(width * depth, 1)
+        # Elsewhere the caches are not what a block fits, and each call costs a launch.
+        self.elements = BLOCK if x.device.type == 'cpu' else max(x.numel(), 1)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the calls for blocks cost the forward pass more than the cache gives back."""
+        n, groups, height = self.shape
+        return not self.pixels and n * groups * height * self.row <= 4 * self.elements
+
+    def map(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) as (N, G, H, W, D), a view."""
+        return x.permute(0, 2, 3, 1).unsqueeze(1) if self.pixels else x.unsqueeze(4)
+
+    def along_h(self, strip: Tensor) -> Tensor:
+        """(N, C, H) as (N, G, H, 1, D)."""
+        return self._strip(strip).unsqueeze(3)
+
+    def along_w(self, strip: Tensor) -> Tensor:
+        """(N, C, W) as (N, G, 1, W, D)."""
+        return self._strip(strip).unsqueeze(2)
+
+    def strip(self, sums: Tensor) -> Tensor:
+        """(N, G, L, D) as (N, C, L)."""
+        return sums.squeeze(1).transpose(1, 2).contiguous() if self.pixels else sums.squeeze(3)
+
+    def blocks(self) -> list[Index]:
+        """Slices of (N, G, H): whole samples, else groups of one, else rows of one of these."""
+        n, groups, height = self.shape
+        rows = max(self.elements // self.row, 1)
+        steps = (
+            max(rows // max(groups * height, 1), 1),
+            min(max(rows // max(height, 1), 1), max(groups, 1)),
+            min(rows, max(height, 1)),
+        )
+        return [
+            (i, j, k)
+            for i in _slices(n, steps[0])
+            for j in _slices(groups, steps[1])
+            for k in _slices(height, steps[2])
+        ]
+
+    def buffer(self, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """Room for the largest block, flat."""
+        return like.new_empty(min(max(self.elements, self.row), like.numel()), dtype=dtype)
+
+    def _strip(self, strip: Tensor) -> Tensor:
+        if self.pixels:
+            return strip.transpose(1, 2).contiguous().unsqueeze(1)
+        return strip.contiguous().unsqueeze(3)
+
+
+def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`mmela.ops.strip_means`, up to rounding."""
+    layout, dtype = Layout(x), gate_dtype(x)
+    if layout.is_small and x.dtype == dtype:
+        return reference.strip_means(x)
+    full = layout.map(x)
+    sum_h, sum_w = _empty_sums(full, dtype)
+    buffer = None if x.dtype == dtype else layout.buffer(x, dtype)
+    for index in layout.blocks():
+        part = full[index]
+        if buffer is not None:
+            part = _view(buffer, part).copy_(part)
+        torch.sum(part, 3, out=sum_h[index])
+        _add_sum(part, index, sum_w)
+    return layout.strip(sum_h.div_(x.size(3))), layout.strip(sum_w.div_(x.size(2)))
+
+
+def weigh(x: Tensor, y_h: Tensor, y_w: Tensor, residual: bool) -> Tensor:
+    """``[x +] x * y_h * y_w`` for gates of shape (N, C, H) and (N, C, W) and the dtype of ``x``."""
+    layout = Layout(x)
+    if layout.is_small:
+        out, b = x * y_h.unsqueeze(3), y_w.unsqueeze(2)
+        return torch.addcmul(x, out, b, out=out) if residual else out.mul_(b)
+    out = torch.empty_like(x)
+    a, b = layout.along_h(y_h), layout.along_w(y_w)
+    full, result = layout.map(x), layout.map(out)
+    # Backwards: the blocks that the means saw last may still be in the cache.
+    for index in reversed(layout.blocks()):
+        part, block = full[index], result[index]
+        torch.mul(part, a[index], out=block)
+        if residual:
+            torch.addcmul(part, block, b[index[:2]], out=block)
+        else:
+            block.mul_(b[index[:2]])
+    return out
+
+
+def product_sums(grad: Tensor, x: Tensor, y_h: Tensor, y_w: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of the gates.
+
+    Returns:
+        ``sum_W(grad * x * y_w)`` of shape (N, C, H) and ``sum_H(grad * x * y_h)`` of shape
+        (N, C, W), in :func:`mmela.ops.reference.gate_dtype`.
+    """
+    layout, dtype = Layout(x), gate_dtype(x)
+    a, b = layout.along_h(y_h.to(dtype)), layout.along_w(y_w.to(dtype))
+    full, full_grad = layout.map(x), layout.map(grad)
+    sum_h, sum_w = _empty_sums(full, dtype)
+    buffer = layout.buffer(x, dtype)
+    spare = layout.buffer(x, dtype) if layout.pixels else None
+    # Autocast would multiply matrices in half precision.
+    with without_autocast(x):
+        for index in layout.blocks():
+            part, gates = full[index], (a[index], b[index[:2]])
+            product = _view(buffer, part)
+            if x.dtype == grad.dtype == dtype:
+                torch.mul(full_grad[index], part, out=product)
+            else:
+                product.copy_(part).mul_(full_grad[index])
+            if spare is not None:
+                weighted = torch.mul(product, gates[1], out=_view(spare, part))
+                torch.sum(weighted, 3, out=sum_h[index])
+                _add_sum(product.mul_(gates[0]), index, sum_w)
+            else:
+                # Matrix-vector products of planes read the block once each and write a strip.
+                plane, row, column = product.squeeze(4), gates[0].squeeze(4), gates[1].squeeze(4)
+                sum_h[index] = torch.matmul(plane, column.transpose(2, 3))
+                sum_w[index[:2]] += torch.matmul(row.transpose(2, 3), plane).transpose(2, 3)
+    return layout.strip(sum_h), layout.strip(sum_w)
+
+
+def map_gradient(
+    grad: Tensor,
+    x: Tensor,
+    y_h: Tensor,
+    y_w: Tensor,
+    grad_z_h: Tensor,
+    grad_z_w: Tensor,
+    residual: bool,
+) -> Tensor:
+    """The gradient of the map.
+
+    Args:
+        grad: Gradient of the output, shape (N, C, H, W), of any strides.
+        x: The map, for its memory format.
+        y_h: Gate of shape (N, C, H) and the dtype of ``x``.
+        y_w: Gate of shape (N, C, W) and the dtype of ``x``.
+        grad_z_h: Gradient of the means over W, shape (N, C, H).
+        grad_z_w: Gradient of the means over H, shape (N, C, W).
+        residual: Whether ``x`` was added to the output.
+
+    Returns:
+        ``[grad +] grad * y_h * y_w + grad_z_h / W + grad_z_w / H``.
+    """
+    layout, out = Layout(x), torch.empty_like(x)
+    a, b = layout.along_h(y_h), layout.along_w(y_w)
+    mean_h = layout.along_h((grad_z_h / x.size(3)).to(x.dtype))
+    mean_w = layout.along_w((grad_z_w / x.size(2)).to(x.dtype))
+    full_grad, result = layout.map(grad), layout.map(out)
+    for index in reversed(layout.blocks()):
+        part, block = full_grad[index], result[index]
+        torch.mul(part, a[index], out=block)
+        torch.addcmul(mean_h[index], block, b[index[:2]], out=block)
+        block.add_(mean_w[index[:2]])
+        if residual:
+            block.add_(part)
+    return out
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+
+
+def _empty_sums(full: Tensor, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Sums over W, (N, G, H, D), to be written, and over H, (N, G, W, D), to be added to."""
+    n, groups, height, width, depth = full.shape
+    return (
+        full.new_empty((n, groups, height, depth), dtype=dtype),
+        full.new_zeros((n, groups, width, depth), dtype=dtype),
+    )
+
+
+def _add_sum(part: Tensor, index: Index, sum_w: Tensor) -> None:
+    if part.size(2) == index[2].stop:  # the first rows
+        torch.sum(part, 2, out=sum_w[index[:2]])
+    else:
+        sum_w[index[:2]] += part.sum(2)
+
+
+def _view(buffer: Tensor, part: Tensor) -> Tensor:
+    return buffer[: part.numel()].view(part.shape)

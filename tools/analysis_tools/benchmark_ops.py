@@ -1,0 +1,82 @@
+"""Measure time and memory of attention layers beside a copy of the same map."""
+
+import argparse
+import sys
+
+from mmela import runtime
+from mmela.runtime.benchmark import Settings, describe, measure_case, report, use_device
+from mmela.runtime.benchmark.machine import DTYPES, use_dtype
+from mmela.runtime.benchmark.methods import METHODS
+from mmela.runtime.benchmark.shapes import GROUPS, find_cases
+from mmela.runtime.benchmark.targets import find_targets
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--device', help='cpu, cuda or cuda:1; default: a GPU where there is one')
+    parser.add_argument('--dtype', choices=DTYPES, help='default: bfloat16 on a GPU, else float32')
+    parser.add_argument(
+        '--shapes',
+        nargs='+',
+        metavar='SHAPE',
+        help=f'{", ".join(GROUPS)}, or NxCxHxW; default: real, with large on a GPU, cpu without',
+    )
+    parser.add_argument(
+        '--methods', nargs='+', choices=METHODS, metavar='METHOD', default=list(METHODS),
+        help=f'default: all of {", ".join(METHODS)}',
+    )  # fmt: skip
+    parser.add_argument('--channels-last', action='store_true')
+    parser.add_argument('--threads', type=int, help='threads of PyTorch on the CPU')
+    parser.add_argument('--rounds', type=int, default=15, help='samples for a median')
+    parser.add_argument('--repeats', type=int, default=3, help='medians, of which the best counts')
+    parser.add_argument(
+        '--quick',
+        action='store_true',
+        help='to see that it works: the first map of each group, three samples, one median',
+    )
+    parser.add_argument(
+        '--out', metavar='PATH', help='CSV file, or a folder for one; the table goes beside it'
+    )
+    args = parser.parse_args()
+    for name in ('threads', 'rounds', 'repeats'):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f'argument --{name}: must be 1 or more')
+    return args
+
+
+def main() -> int:
+    """Runs the command.
+
+    Returns:
+        The exit status; 2 for a mistake in what was asked for.
+    """
+    args = parse_args()
+    with runtime.exit_on_user_error():
+        device = use_device(args.device, args.threads)
+        dtype = use_dtype(args.dtype, device)
+        shapes = args.shapes or (['real', 'large'] if device.type == 'cuda' else ['cpu', 'real'])
+        cases = find_cases(shapes, dtype.itemsize, args.quick)
+        rounds, repeats = (3, 1) if args.quick else (args.rounds, args.repeats)
+        settings = Settings(device, dtype, args.channels_last, tuple(args.methods), rounds, repeats)
+        machine = describe(device)
+        results, targets = [], []
+        for case in cases:
+            print(f'{case.network}, {case.name} ...', file=sys.stderr, flush=True)
+            measured = measure_case(case, settings)
+            results += measured
+            targets += find_targets(measured, settings)
+        rows = report.layer_rows(results, settings, machine)
+        text = f'{report.heading(machine)}\n\n{report.layer_table(rows)}'
+        if targets:
+            text += f'\n\n{report.target_table(targets)}'
+        print(text)
+        if args.out:
+            layout = '_channels-last' if args.channels_last else ''
+            stem = f'ops_{machine.slug}_{rows[0]["dtype"]}{layout}'
+            print(f'written: {report.write(args.out, stem, rows, text)}', file=sys.stderr)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
