@@ -531,6 +531,21 @@ def test_the_cpu_is_a_reason_without_the_interpreter(monkeypatch):
     assert 'the map is on cpu' in unavailable(x, weight, 4, 4, probe=False)
 
 
+def test_the_first_use_of_a_device_compares_the_kernels_with_the_formula(monkeypatch):
+    device = torch.device(DEVICE)
+    assert availability.deviation_from_formula(device) < 1e-5
+    assert launch.FORCED_PATH is None
+    right = launch.backward
+
+    def wrong(*arguments):
+        grad_x, *others = right(*arguments)
+        return grad_x * 1.01, *others
+
+    monkeypatch.setattr(launch, 'backward', wrong)
+    with pytest.warns(UserWarning, match='kernels are not used: on .* off the formula by 0.0'):
+        assert 'off the formula' in availability._probe_fault.__wrapped__(device)
+
+
 def test_a_missing_triton_is_a_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, 'triton', None)
     assert 'Triton cannot be imported' in availability.toolchain_fault()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from functools import cache, lru_cache
@@ -11,7 +12,10 @@ import torch
 from torch import Tensor
 
 from mmela.ops.fused.plan import Shape, unsupported
+from mmela.ops.reference import ela_reference
 
+#: Far above the rounding of float32, far below what a fault makes.
+_TOLERANCE = 1e-3
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -87,21 +91,62 @@ device_fault._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 @cache
 def _probe_fault(device: torch.device) -> str | None:
-    """What Triton says to a first small launch on a device, if it fails.
+    """What a first small map on a device says against the kernels, if anything.
 
-    Triton builds its launcher with the machine's C compiler, which may be missing: better to learn
-    that here, once, than in the first training step.
+    Triton builds its launcher with the machine's C compiler, which may be missing, and its code for
+    a chip that nobody tried: better to learn that here, once, than from a training.
     """
-    from mmela.ops.fused import launch
-
     try:
-        x = torch.zeros(1, 1, 1, 1, device=device)
-        launch.forward(x, x[0], x[0, 0, 0], x[0, 0, 0], None, 1, 1, False, 1e-5)
+        deviation = deviation_from_formula(device)
+        if deviation < _TOLERANCE:
+            return None
+        sentence = f'on {device} they are off the formula by {deviation:.1g}'
     except Exception as error:  # whatever it is, there is another implementation
         sentence = f'Triton fails on {device} ({error})'
-        warnings.warn(f'mmela: the fused kernels are not used: {sentence}.', stacklevel=2)
-        return sentence
-    return None
+    warnings.warn(f'mmela: the fused kernels are not used: {sentence}.', stacklevel=2)
+    return sentence
+
+
+def deviation_from_formula(device: torch.device) -> float:
+    """How far the kernels are from the float64 formula on a small map, by either path.
+
+    Args:
+        device: Where they run.
+
+    Returns:
+        The largest difference of the output and of all gradients, each relative to its largest
+        value.
+    """
+    from mmela.ops.fused import launch
+    from mmela.ops.fused.autograd import ela_fused
+
+    shapes = ((2, 16, 12, 20), (16, 8, 5), (16,), (16,), (16,))
+    options: dict[str, Any] = dict(groups=2, num_groups=4, residual=True)
+
+    def results(function: Any, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+        # Waves and not noise: the person's random numbers stay as they are.
+        waves = [
+            torch.arange(math.prod(shape), dtype=torch.float64).mul(0.7 + i).sin().view(shape)
+            for i, shape in enumerate(shapes)
+        ]
+        with torch.enable_grad():
+            leaves = [wave.to(device, dtype).requires_grad_() for wave in waves]
+            out = function(*leaves, **options)
+            grads = torch.autograd.grad((out * out).sum(), leaves)
+        return [tensor.detach().cpu().double() for tensor in (out, *grads)]
+
+    expected = results(ela_reference, torch.device('cpu'), torch.float64)
+    forced, worst = launch.FORCED_PATH, 0.0
+    try:
+        for launch.FORCED_PATH in ('one', 'split'):
+            for found, right in zip(
+                results(ela_fused, device, torch.float32), expected, strict=True
+            ):
+                difference = (found - right).abs().max() / right.abs().max()
+                worst = max(worst, float(difference.nan_to_num(nan=math.inf)))
+    finally:
+        launch.FORCED_PATH = forced
+    return worst
 
 
 def _shape_fault(
