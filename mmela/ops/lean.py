@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmela.ops import blocks
 from mmela.ops.reference import axis_gate, ela_reference
+from mmela.ops.strip_convolution import convolve
 
 
 def ela_lean(
@@ -53,6 +54,7 @@ def _gates(
 ) -> tuple[Tensor, Tensor]:
     """Strips to gates, (N, C, H) and (N, C, W), with the scale folded into the first."""
     parameters = (conv_weight, gn_weight, gn_bias)
+    options['convolve'] = convolve
     if z_h.shape == z_w.shape:
         # On small maps the calls are what the gates cost: a square one makes them once.
         y_h, y_w = axis_gate(torch.cat([z_h, z_w]), *parameters, **options).chunk(2)

@@ -14,6 +14,7 @@ the sigmoid is computed in :func:`gate_dtype`, and the gates are cast to the dty
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -55,6 +56,7 @@ def axis_gate(
     groups: int,
     num_groups: int,
     eps: float = 1e-5,
+    convolve: Callable[..., Tensor] = F.conv1d,
 ) -> Tensor:
     """The gate of one axis: ``sigmoid(GroupNorm(Conv1d(z)))`` (paper, equations 5 and 6).
 
@@ -66,6 +68,7 @@ def axis_gate(
         groups: Groups of the convolution.
         num_groups: Groups of the normalisation.
         eps: Added to the variance of a group.
+        convolve: Computes the convolution; what it takes is that of PyTorch's.
 
     Returns:
         The gate, shape (N, C, L), values in (0, 1), dtype of ``z``.
@@ -73,7 +76,7 @@ def axis_gate(
     # Autocast would run the convolution in half precision, whatever the dtype of its input.
     with without_autocast(z):
         padding = conv_weight.size(-1) // 2
-        z = F.conv1d(z, conv_weight.to(z.dtype), padding=padding, groups=groups)
+        z = convolve(z, conv_weight.to(z.dtype), padding=padding, groups=groups)
         return torch.sigmoid(
             _group_norm(z, num_groups, gn_weight.to(z.dtype), gn_bias.to(z.dtype), eps)
         )
