@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
@@ -125,4 +126,7 @@ TRANSFORMS = LazyRegistry(
     parent=MMENGINE_TRANSFORMS,
     scope='mmela',
     locations=['mmela.registry'],
+)
+HOOKS = LazyRegistry(
+    'hook', rooms={}, parent=MMENGINE_HOOKS, scope='mmela', locations=['mmela.runtime.recompute']
 )

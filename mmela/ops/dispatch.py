@@ -11,6 +11,7 @@ from torch import Tensor
 from mmela.errors import ConfigError
 from mmela.ops.fused import unavailable
 from mmela.ops.lean import ela_lean
+from mmela.ops.recompute import note_output
 from mmela.ops.reference import ela_reference
 
 Fused = bool | Literal['auto']
@@ -58,6 +59,7 @@ def ela(
         ConfigError: If ``fused=True`` cannot be had for this input.
     """
     implementation: Callable[..., Tensor]
+    compiling = False
     if _is_exported():
         implementation = ela_reference
     else:
@@ -67,17 +69,24 @@ def ela(
         else:
             # A compiler fuses the plain formula better than a backward it cannot see into.
             implementation = ela_reference if compiling else ela_lean
-    return implementation(
-        x,
-        conv_weight,
-        gn_weight,
-        gn_bias,
-        scale,
-        groups=groups,
-        num_groups=num_groups,
-        residual=residual,
-        eps=eps,
-    )
+
+    def compute(x: Tensor) -> Tensor:
+        return implementation(
+            x,
+            conv_weight,
+            gn_weight,
+            gn_bias,
+            scale,
+            groups=groups,
+            num_groups=num_groups,
+            residual=residual,
+            eps=eps,
+        )
+
+    out = compute(x)
+    if not compiling:
+        note_output(out, x, compute)
+    return out
 
 
 def _takes_kernels(

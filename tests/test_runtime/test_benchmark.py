@@ -248,6 +248,15 @@ def test_a_network_is_compared_with_itself_without_attention(tiny_det):
     assert result.passes[0].memory_to_bound < 1.02
 
 
+def test_outputs_that_are_computed_again_need_less_memory(tiny_det):
+    options = dict(pairs=1, shape=(64, 64), batch=2)
+    kept = measure_network(load_config(tiny_det), CPU, **options).passes[0]
+    cfg = load_config(tiny_det)
+    again = measure_network(cfg, CPU, **options, recompute=True)
+    assert again.recompute
+    assert again.passes[0].attended_bytes < kept.attended_bytes
+
+
 def test_a_network_without_attention_is_a_mistake(tiny_det):
     cfg = load_config(tiny_det)
     cfg.model.backbone.plugins = None

@@ -33,6 +33,11 @@ def parse_args() -> argparse.Namespace:
         'tests at',
     )
     parser.add_argument('--batch', type=int, help="images; default: those of the config's training")
+    parser.add_argument(
+        '--recompute',
+        action='store_true',
+        help='train with outputs of ELA computed again in backward (mmela.RecomputeHook)',
+    )
     parser.add_argument('--threads', type=int, help='threads of PyTorch on the CPU')
     parser.add_argument('--quick', action='store_true', help='to see that it works: five pairs')
     parser.add_argument(
@@ -80,6 +85,7 @@ def main() -> int:
                         shape=args.shape,
                         batch=args.batch,
                         name=path,
+                        recompute=args.recompute,
                     )
                 )
         rows = report.network_rows(results, machine)
@@ -91,6 +97,8 @@ def main() -> int:
             stem = f'model_{machine.slug}_{args.dtype}'
             if len(results) == 1:
                 stem += f'_{Path(results[0].config).stem}'
+            if args.recompute:
+                stem += '_recompute'
             print(f'written: {report.write(args.out, stem, rows, text)}', file=sys.stderr)
     return 0
 

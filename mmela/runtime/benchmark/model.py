@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmela.attentions.base import Attention
+from mmela.ops import recompute_outputs
 from mmela.runtime.benchmark.inputs import make_inputs
 from mmela.runtime.benchmark.memory import measure_memory, tensor_bytes
 from mmela.runtime.benchmark.timing import Interval, median_interval, time_pairs
@@ -82,6 +83,7 @@ class NetworkResult:
     pairs: int
     places: int  #: how often an attention runs in one pass
     passes: tuple[Pass, Pass]
+    recompute: bool = False  #: whether outputs of ELA are computed again in backward
 
 
 @dataclass
@@ -102,6 +104,7 @@ def measure_network(
     shape: tuple[int, int] | None = None,
     batch: int | None = None,
     name: str | None = None,
+    recompute: bool = False,
 ) -> NetworkResult:
     """Times a training step and an inference with the attention of a config and without, in turn.
 
@@ -119,6 +122,7 @@ def measure_network(
         shape: Height and width; None means what the config tests at.
         batch: Images; None means those of the config's training.
         name: Of the config, for the report; None means its file.
+        recompute: Trains the network with attention under :func:`mmela.ops.recompute_outputs`.
 
     Returns:
         Times, ratios and peak memory.
@@ -147,7 +151,8 @@ def measure_network(
     with MODELS.switch_scope_and_registry(scope), _quiet_logger():
         inputs = make_inputs(cfg, shape, batch, device)
         plain = _build(cfg, plain_cfg, inputs, device, dtype, None)
-        attended = _build(cfg, cfg.model, inputs, device, dtype, plain.model.state_dict())
+        weights = plain.model.state_dict()
+        attended = _build(cfg, cfg.model, inputs, device, dtype, weights, recompute)
         with _watched_outputs(attended.model) as outputs:
             attended.infer()
         passes = (
@@ -162,6 +167,7 @@ def measure_network(
         pairs=pairs,
         places=len(outputs),
         passes=passes,
+        recompute=recompute,
     )
 
 
@@ -205,6 +211,7 @@ def _build(
     device: torch.device,
     dtype: torch.dtype,
     weights: Any,
+    recompute: bool = False,
 ) -> _Network:
     """Builds a network, warms it up and measures its memory while the clock is not running."""
     torch.manual_seed(0)
@@ -221,7 +228,8 @@ def _build(
 
     def step() -> Any:
         model.train()
-        return model.train_step(inputs, optimizer)
+        with recompute_outputs() if recompute else nullcontext():
+            return model.train_step(inputs, optimizer)
 
     def infer() -> Any:
         model.eval()

@@ -12,7 +12,7 @@ from typing import Any
 from mmela.runtime.benchmark.layers import LayerResult, Settings
 from mmela.runtime.benchmark.machine import Machine
 from mmela.runtime.benchmark.methods import COPY
-from mmela.runtime.benchmark.model import NetworkResult, Pass
+from mmela.runtime.benchmark.model import STEP, NetworkResult, Pass
 from mmela.runtime.benchmark.targets import Target
 from mmela.runtime.errors import UserError
 
@@ -25,6 +25,7 @@ LAYER_COLUMNS = (
 )
 NETWORK_COLUMNS = (
     *('config', 'pass', 'batch', 'height', 'width', 'dtype', 'pairs', 'attention_places'),
+    'recompute',
     *('plain_ms', 'attended_ms', 'time_ratio', 'time_ratio_low', 'time_ratio_high'),
     *('plain_bytes', 'attended_bytes', 'memory_ratio', 'attention_output_bytes'),
     *('memory_to_bound', 'device', 'threads', 'versions'),
@@ -89,7 +90,7 @@ def network_rows(results: Sequence[NetworkResult], machine: Machine) -> list[dic
         for each in result.passes:
             values = (
                 *(result.config, each.name, result.batch, *result.shape, result.dtype),
-                *(result.pairs, result.places),
+                *(result.pairs, result.places, result.recompute),
                 *(_scaled(each.plain, 1e3), _scaled(each.attended, 1e3)),
                 *(round(value, 4) for value in each.ratio),
                 *(each.plain_bytes, each.attended_bytes, round(each.memory_ratio, 4)),
@@ -169,7 +170,7 @@ def network_table(rows: Sequence[Mapping[str, Any]]) -> str:
             Path(row['config']).stem,
             f'{row["batch"]} x {row["height"]} x {row["width"]}',
             row['dtype'],
-            row['pass'],
+            row['pass'] + ', recompute' * (row['recompute'] and row['pass'] == STEP),
             str(row['plain_ms']),
             str(row['attended_ms']),
             f'{row["time_ratio"]:.3f}',
