@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.device import get_device
 from mmengine.hub import get_config
 
 import mmela  # noqa: F401  (teaches MMEngine where `mmela::` and `mmseg::` configs lie)
+from mmela.runtime.environment import check_installed
 from mmela.runtime.errors import UserError
 from mmela.runtime.notices import tell
 from mmela.runtime.options import apply_options, parse_options
@@ -88,6 +90,8 @@ def scope_of(cfg: Config) -> str:
 def _read(path: str) -> Config:
     if '::' in path:
         package = path.split('::')[0]
+        if package in TASKS:
+            check_installed(package)
         if not _is_installed(package):
             raise UserError(
                 f"the config {path} lies in the package '{package}', which is not installed."
@@ -102,6 +106,8 @@ def _read(path: str) -> Config:
         return get_config(path) if '::' in path else Config.fromfile(path)
     # A config is code of the person's: whatever it raises is theirs to mend.
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError):
+            _check_base_package(str(error))
         missing = re.search(r"['\"]([^'\"]+\.\w+)['\"]", str(error))
         hint = '.'
         if isinstance(error, FileNotFoundError) and missing:
@@ -110,6 +116,14 @@ def _read(path: str) -> Config:
         raise UserError(
             f'the config {path} cannot be read ({type(error).__name__}: {reason}){hint}'
         ) from error
+
+
+def _check_base_package(message: str) -> None:
+    """Names the toolbox that a base lies in, where that is what MMEngine did not find."""
+    for scope in TASKS:
+        # MMEngine's message begins with the distribution that it takes the package for.
+        if message.split(' ')[0] in (scope, MODULE2PACKAGE.get(scope)):
+            check_installed(scope)
 
 
 def _is_installed(package: str) -> bool:

@@ -44,16 +44,33 @@ def check_environment(scope: str) -> None:
     classification = scope == 'mmpretrain'
     _check_torchvision(needed=classification)
     _check_mmcv()
-    toolbox = _TOOLBOXES.get(scope, _Toolbox(scope, scope, '', scope))
+    check_installed(scope)
+    toolbox = _toolbox(scope)
+    if not classification:
+        _check_mmpretrain_beside(toolbox.title)
+    _import(scope, f'{toolbox.title} cannot be imported', f'`pip install -U {toolbox.upgrade}`')
+
+
+def check_installed(scope: str) -> None:
+    """Looks whether a toolbox is installed, without importing it.
+
+    Args:
+        scope: Default scope of the config, which is the toolbox's module too.
+
+    Raises:
+        UserError: If it is not. The message says what pip installs.
+    """
     if find_spec(scope) is None:
+        toolbox = _toolbox(scope)
         also = f' (or {toolbox.original}, the original)' if toolbox.original else ''
         raise UserError(
             f'the config is for {toolbox.title}, which is not installed: '
             f'`pip install {toolbox.install}`{also}.'
         )
-    if not classification:
-        _check_mmpretrain_beside(toolbox.title)
-    _import(scope, f'{toolbox.title} cannot be imported', f'`pip install -U {toolbox.upgrade}`')
+
+
+def _toolbox(scope: str) -> _Toolbox:
+    return _TOOLBOXES.get(scope, _Toolbox(scope, scope, '', scope))
 
 
 def _check_torchvision(*, needed: bool) -> None:

@@ -1,9 +1,13 @@
+import importlib.util
 import logging
+import subprocess
+import sys
 
 import pytest
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import MMLogger
 
-from mmela.runtime import UserError, load_config, scope_of
+from mmela.runtime import UserError, environment, load_config, scope_of
 
 
 def write(path, text):
@@ -104,6 +108,75 @@ def test_a_config_that_cannot_be_used_is_a_sentence(tmp_path, text, told):
     with pytest.raises(UserError) as error:
         load_config(write(tmp_path / 'broken.py', text))
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('scope', 'distribution', 'told'),
+    [
+        ('mmdet', 'mmdet', 'MMDetection, which is not installed: `pip install onedl-mmdetection`'),
+        ('mmseg', 'mmsegmentation', '`pip install onedl-mmsegmentation` (or mmsegmentation, the'),
+        ('mmpretrain', 'mmpretrain', "`pip install 'mmela[cls]'` (or mmpretrain, the original)."),
+    ],
+)
+def test_the_toolbox_of_a_base_that_is_not_installed_is_named_with_what_to_install(
+    tmp_path, monkeypatch, scope, distribution, told
+):
+    there = importlib.util.find_spec
+    hidden = lambda name, *args: None if name == scope else there(name, *args)  # noqa: E731
+    monkeypatch.setattr(importlib.util, 'find_spec', hidden)
+    monkeypatch.setattr(environment, 'find_spec', hidden)
+    # MMEngine's own table, which mmela mends where MMSegmentation is installed.
+    monkeypatch.setitem(MODULE2PACKAGE, scope, distribution)
+    name = f'{scope}::_base_/default_runtime.py'
+    for config in (name, write(tmp_path / 'c.py', f"_base_ = '{name}'\n")):
+        with pytest.raises(UserError) as error:
+            load_config(config)
+        assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('config', 'hidden', 'told'),
+    [
+        (
+            'cls/resnet/resnet18-ela-b_clothing.py',
+            'mmpretrain',
+            "MMPreTrain, which is not installed: `pip install 'mmela[cls]'`",
+        ),
+        (
+            'seg/deeplabv3/deeplabv3_r18-ela-b_clothes.py',
+            'mmseg',
+            'MMSegmentation, which is not installed: `pip install onedl-mmsegmentation`',
+        ),
+    ],
+)
+def test_a_shipped_config_without_its_toolbox_ends_in_that_sentence(
+    repo_root, tmp_path, config, hidden, told
+):
+    code = (
+        'import runpy, sys\n'
+        'from importlib import metadata\n'
+        'from importlib.machinery import PathFinder\n'
+        'tool, config, hidden = sys.argv[1:]\n'
+        'find, version = PathFinder.find_spec, metadata.version\n'
+        'def without(name, *args):\n'
+        '    return None if name.split(".")[0] == hidden else find(name, *args)\n'
+        'def unversioned(name):\n'
+        '    if name.startswith(hidden):\n'
+        '        raise metadata.PackageNotFoundError(name)\n'
+        '    return version(name)\n'
+        'PathFinder.find_spec, metadata.version = without, unversioned\n'
+        'sys.argv = [tool, config]\n'
+        'runpy.run_path(tool, run_name="__main__")\n'
+    )
+    tool, path = repo_root / 'tools' / 'train.py', repo_root / 'configs' / config
+    done = subprocess.run(
+        [sys.executable, '-c', code, str(tool), str(path), hidden],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_misspelt_config_is_offered_the_nearest(tmp_path):
