@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from torch.utils.data import default_collate
 
 from mmela.runtime import load_config
 
@@ -80,3 +84,22 @@ def test_a_real_batch_gives_a_loss_and_gradients(pattern):
     # `zero_init_residual` closes the blocks of a ResNet for the first step.
     closed = 'ResNet' in cfg.model.backbone.type
     assert closed or all(p.grad.abs().sum() > 0 for p in attention.values())
+
+
+@pytest.mark.parametrize(('image_size', 'edge'), [(64, 72), (96, 108), (224, 252)])
+def test_the_size_of_the_pictures_is_changed_in_one_place(image_size, edge, tmp_path):
+    pytest.importorskip('mmpretrain', reason='MMPreTrain is not installed')
+    text = (ROOT / 'configs/_base_/clothing.py').read_text()
+    assert text.count('image_size = 64') == 1
+    path = tmp_path / 'own.py'
+    path.write_text(text.replace('image_size = 64', f'image_size = {image_size}'))
+    cfg = Config.fromfile(path)
+    init_default_scope('mmpretrain')
+    for size in ((300, 200), (200, 300), (50, 170)):  # portrait, landscape, and smaller than asked
+        name = '{}x{}.png'.format(*size)
+        (tmp_path / 'val' / 'shirt').mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / 'val' / 'shirt' / name), np.zeros((*size, 3), np.uint8))
+    items = list(DATASETS.build({**cfg.val_dataloader.dataset, 'data_root': str(tmp_path)}))
+    assert len(items) == 3
+    assert default_collate([i['inputs'] for i in items]).shape == (3, 3, image_size, image_size)
+    assert cfg.test_pipeline[1].scale == edge

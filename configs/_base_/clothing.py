@@ -19,7 +19,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=72, edge='short'),
+    dict(type='ResizeEdge', scale=image_size * 9 // 8, edge='short'),
     dict(type='CenterCrop', crop_size=image_size),
     dict(type='PackInputs'),
 ]
