@@ -16,6 +16,7 @@ from mmela.runtime.data_sources import how_to_prepare
 from mmela.runtime.dataset_configs import is_remote, leaf_datasets, with_keys
 from mmela.runtime.errors import UserError
 from mmela.runtime.options import EVALUATOR_PATHS
+from mmela.runtime.topk_check import check_topk
 
 #: Data sets that fetch themselves when they are first used.
 _SELF_FETCHING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
@@ -44,9 +45,10 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
     Raises:
         UserError: If a file or folder is missing or a folder is empty. The message names every
             one with its config key, and how each data set is prepared. Also if an annotation
-            file lacks a class that the config names or class folders differ, see
-            :func:`mmela.runtime.class_check.check_classes` and
-            :func:`mmela.runtime.class_folders.check_class_folders`.
+            file lacks a class that the config names, class folders differ or an accuracy asks for
+            too many classes, see :func:`mmela.runtime.class_check.check_classes`,
+            :func:`mmela.runtime.class_folders.check_class_folders` and
+            :func:`mmela.runtime.topk_check.check_topk`.
     """
     missing: dict[str, list[DataPath]] = {}
     for data_path in data_paths(cfg, splits):
@@ -57,6 +59,7 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
     if not missing:
         check_classes(cfg, splits)
         check_class_folders(cfg, splits)
+        check_topk(cfg, splits)
         return
     lines = ['the config needs data that is not there:']
     for absolute, wanted in missing.items():

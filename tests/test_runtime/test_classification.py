@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import sys
+from inspect import signature
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,14 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmela.runtime import UserError, check_data, draw_predictions, load_config, use_tta
+from mmela.runtime import (
+    UserError,
+    check_data,
+    class_folders,
+    draw_predictions,
+    load_config,
+    use_tta,
+)
 from mmela.runtime.complexity import measure
 from mmela.visualization import record_attention
 
@@ -219,6 +227,71 @@ def test_a_class_that_a_split_lacks_is_a_sentence_because_it_would_shift_the_lab
     (folders / 'val' / 'cow').rmdir()
     for split in ('val', 'test'):
         assert 'cow is in one of both alone' in complaint(config(folders), split)
+
+
+def test_a_hidden_folder_is_named_and_not_counted_as_a_class(folders):
+    (folders / 'train' / '.ipynb_checkpoints').mkdir()
+    text = complaint(config(folders), 'train')
+    assert f'remove the hidden folder {folders / "train" / ".ipynb_checkpoints"}' in text
+    check_data(config(folders), ['val'])
+
+
+def test_class_folders_without_any_image_are_a_sentence(folders):
+    for image in folders.glob('train/*/a.jpg'):
+        image.unlink()
+    assert 'no class folder of' in complaint(config(folders), 'train')
+
+
+def test_images_with_an_extension_that_mmpretrain_does_not_take_are_a_sentence(folders):
+    for image in [*folders.glob('train/*/a.jpg')]:
+        image.rename(image.with_suffix('.webp'))
+    text = complaint(config(folders), 'train')
+    assert '(.jpg, .jpeg, .png,' in text and 'there are .webp' in text
+    assert '"train_dataloader.dataset.extensions=[.EXT]"' in text
+    check_data(config(folders, **{'train_dataloader.dataset.extensions': ['.WEBP']}), ['train'])
+
+
+def test_the_extensions_are_mmpretrains_own():
+    from mmpretrain.datasets import CustomDataset, ImageNet
+
+    assert signature(CustomDataset).parameters['extensions'].default == class_folders.EXTENSIONS
+    assert ImageNet.IMG_EXTENSIONS == class_folders.EXTENSIONS
+
+
+def test_a_class_without_images_is_told_where_it_is_to_be_trained(folders, monkeypatch):
+    told = []
+    monkeypatch.setattr(class_folders, 'tell', lambda message, warning: told.append(message))
+    for split in ('train', 'val'):
+        (folders / split / 'cow' / 'a.jpg').unlink()
+    check_data(config(folders), ['val'])
+    assert not told
+    check_data(config(folders), ['train'])
+    (message,) = told
+    assert 'of cow, which the network cannot learn' in message
+
+
+@pytest.mark.parametrize('key', ['classes', 'metainfo.classes'])
+def test_another_number_of_named_classes_than_folders_is_a_sentence(folders, key):
+    where = f'train_dataloader.dataset.{key}'
+    text = complaint(config(folders, **{where: ['a', 'b']}), 'train')
+    assert text.startswith(f'{where} names 2 classes') and '3 (cat, cow, dog)' in text
+    check_data(config(folders, **{where: ['a', 'b', 'c']}), ['train'])
+    (folders / 'names.txt').write_text('a\nb\nc\n')
+    check_data(config(folders, **{where: str(folders / 'names.txt')}), ['train'])
+    assert "classes=('a',)" in complaint(config(folders, **{where: 'a'}), 'train')
+
+
+def test_the_names_of_imagenet_for_other_folders_are_a_sentence(folders):
+    cfg = config(folders, **{'val_dataloader.dataset.type': 'ImageNet'})
+    assert '--cfg-options val_dataloader.dataset.type=CustomDataset' in complaint(cfg, 'val')
+
+
+@pytest.mark.parametrize('topk', [50, [1, 50]])
+def test_an_accuracy_of_more_classes_than_there_are_is_a_sentence(folders, topk):
+    cfg = config(folders, **{'val_evaluator.topk': topk})
+    text = complaint(cfg, 'train', 'val')
+    assert 'num_classes is 3: --cfg-options "val_evaluator.topk=[1]"' in text
+    check_data(config(folders, **{'val_evaluator.topk': [1, 3]}), ['train', 'val'])
 
 
 def test_images_without_class_folders_are_a_sentence(folders):
