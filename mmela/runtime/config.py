@@ -20,6 +20,7 @@ from mmela.runtime.environment import check_installed
 from mmela.runtime.errors import UserError
 from mmela.runtime.notices import tell
 from mmela.runtime.options import apply_options, parse_options
+from mmela.runtime.variables import warn_of_idle_data_root
 
 #: The task of each toolbox, by the default scope of its configs.
 TASKS = {'mmdet': 'detection', 'mmseg': 'segmentation', 'mmpretrain': 'classification'}
@@ -53,6 +54,8 @@ def load_config(
     if not isinstance(cfg_options, Mapping):
         cfg_options = parse_options(cfg_options)
     apply_options(cfg, cfg_options)
+    if 'data_root' not in cfg_options:
+        warn_of_idle_data_root(cfg)
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir

@@ -12,16 +12,8 @@ from mmengine.config import Config, DictAction
 from mmela.errors import did_you_mean
 from mmela.runtime.errors import UserError
 from mmela.runtime.notices import tell
+from mmela.runtime.variables import DATA_KEYS, data_set_roots, is_root_used, warn_of_variable
 
-#: The parts of a config that say where data lies.
-DATA_KEYS = (
-    'train_dataloader',
-    'val_dataloader',
-    'test_dataloader',
-    'val_evaluator',
-    'test_evaluator',
-    'tta_pipeline',
-)
 #: What evaluators read, relative to the working directory.
 EVALUATOR_PATHS = ('ann_file', 'seg_prefix')
 
@@ -54,7 +46,8 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
     """Merges options into a config, in place.
 
     A key that was not there before is legal, and MMEngine adds it without a word. Where it looks
-    like a slip, a warning says so. ``data_root`` alone moves the whole data set: the name is a
+    like a slip, a warning says so, and so does one where it is a variable of the config file
+    that nothing reads again. ``data_root`` alone moves the whole data set: the name is a
     variable of the config file, and what was made from it there would otherwise stay as it was.
 
     Args:
@@ -66,6 +59,7 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
     """
     for key in options:
         _warn_of_slip(cfg, key)
+        warn_of_variable(cfg, key)
     if isinstance(options.get('data_root'), str) and isinstance(cfg.get('data_root'), str):
         move_data_root(cfg, options['data_root'])
     try:
@@ -81,12 +75,16 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
 def move_data_root(cfg: Config, new_root: str) -> None:
     """Replaces the folder ``cfg.data_root`` wherever data sets and evaluators were given it.
 
+    Where it is given to none, the one folder that all data sets name is replaced.
+
     Args:
         cfg: A config with a top-level ``data_root``; changed in place.
         new_root: The folder that holds the data.
     """
     old = cfg.data_root.rstrip('/')
     new = new_root.rstrip('/') or '/'
+    if not is_root_used(cfg) and len(roots := data_set_roots(cfg)) == 1:
+        old = roots[0]
     for name in DATA_KEYS:
         if name in cfg and cfg.data_root:
             cfg[name] = _replace_root(cfg[name], old, new)
