@@ -10,13 +10,18 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mmela.runtime.load_report import LoadReport
+from mmela.runtime.errors import UserError
+from mmela.runtime.load_report import NETWORK, LoadReport
 from mmela.runtime.load_watch import LoadWatch
 from mmela.runtime.preprocessing import note_on_pictures
+from mmela.runtime.weights import required_weights
 
 
 class LoadReportHook(Hook):
     """Reports on weights that are loaded before training, validation or a test starts.
+
+    Weights of which nothing was loaded end the run before its first iteration: who named them
+    wants to start from them.
 
     It watches from ``before_run`` until the loop starts: in between, the runner initialises the
     model (``init_cfg`` of type Pretrained) and loads ``load_from`` or resumes. At the lowest
@@ -40,7 +45,7 @@ class LoadReportHook(Hook):
             checkpoint = pretrained_checkpoint(module)
             if name == '':
                 source = str(cfg.get('load_from') or checkpoint)
-                self._watch(module, source + ' (resumed)' * bool(cfg.get('resume')), 'the network')
+                self._watch(module, source + ' (resumed)' * bool(cfg.get('resume')), NETWORK)
             elif checkpoint is not None:
                 self._watch(module, checkpoint, name)
 
@@ -53,7 +58,7 @@ class LoadReportHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Prints the reports before the first iteration."""
-        self._print(runner)
+        self._print(runner, training=True)
 
     def before_val(self, runner: Runner) -> None:
         """Prints the reports of a validation of its own."""
@@ -66,7 +71,7 @@ class LoadReportHook(Hook):
     def _watch(self, module: nn.Module, source: str, target: str) -> None:
         self._watches.append(LoadWatch(module, source, target, self.reports.append))
 
-    def _print(self, runner: Runner) -> None:
+    def _print(self, runner: Runner, training: bool = False) -> None:
         for watch in self._watches:
             watch.remove()
         self._watches.clear()
@@ -74,7 +79,29 @@ class LoadReportHook(Hook):
             print_log('\n'.join(report.lines()), logger=runner.logger)
             for warning in report.warnings():
                 print_log(warning, logger=runner.logger, level=logging.WARNING)
+        reports = self.reports.copy()
         self.reports.clear()
+        for index, report in enumerate(reports):
+            # A load of the whole network after it, such as that of a resumed run, makes up for it.
+            later = [r for r in reports[index + 1 :] if r.target == NETWORK and not r.is_futile]
+            if report.is_futile and not later:
+                raise UserError(_way_out(report, runner, training))
+
+
+def _way_out(report: LoadReport, runner: Runner, training: bool) -> str:
+    wanted = [w for w in required_weights(runner.cfg, training) if w.path == report.source]
+    # Two parts may have weights from one file.
+    wanted.sort(key=lambda w: not w.key.startswith(f'model.{report.target}.init_cfg.'))
+    switch = wanted[0].switch if wanted else ''
+    sentence = f'{report.source} gives {report.target} no weights: none of its tensors fits'
+    prefix = report.prefix
+    if prefix and switch.endswith('init_cfg=None'):
+        option = switch.replace('init_cfg=None', f'init_cfg.prefix={prefix}')
+        return f"{sentence}, since their names begin with '{prefix}': --cfg-options {option}"
+    if prefix:
+        sentence += f", since their names begin with '{prefix}'"
+    sentence += '; give the weights of this network'
+    return sentence + (f', or run without any: --cfg-options {switch}.' if switch else '.')
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Size, nn
 
+#: What the whole model is called as the target of a load.
+NETWORK = 'the network'
 #: Names of one kind that the report writes out before it only counts.
 _NAMES_SHOWN = 3
 
@@ -63,6 +66,29 @@ class LoadReport:
         """Whether every tensor found its place."""
         return not (self.missing or self.unexpected or self.mismatched)
 
+    @property
+    def is_futile(self) -> bool:
+        """Whether the network has tensors beside its attention, and not one of them was loaded."""
+        others = [k for k in (*self.missing, *self.mismatched) if self.attention_of(k) is None]
+        return bool(others) and all(self.attention_of(key) is not None for key in self.loaded)
+
+    @property
+    def prefix(self) -> str:
+        """What most of the missing keys have before them in the checkpoint, such as ``backbone.``.
+
+        Empty where they have nothing.
+        """
+        missing = {*self.missing}
+        starts = Counter(
+            key[: dot.end()]
+            for key in self.unexpected
+            for dot in re.finditer(r'\.', key)
+            if key[dot.end() :] in missing
+        )
+        prefix, count = max(starts.items(), key=lambda item: item[1], default=('', 0))
+        # A few may be alike by chance, or a second network's beside this one's.
+        return prefix if 2 * count > len(missing) and count > len(self.loaded) else ''
+
     def lines(self) -> list[str]:
         """The report in words, one line a finding."""
         kinds = '/'.join(sorted(set(self.attentions.values())))
@@ -112,8 +138,16 @@ class LoadReport:
             )
         if any(self.attention_of(key) for key in self.mismatched):
             notes.append('the attention of the checkpoint is of another variant or width.')
+        prefix = self.prefix
+        if prefix and self.target == NETWORK:
+            notes.append(f"the checkpoint's keys have {prefix!r} before the names of this network.")
+        elif prefix:
+            notes.append(
+                'the checkpoint is of a whole network, of which this is a part: the init_cfg needs '
+                f'prefix={prefix!r}.'
+            )
         strangers = [key for key in self.unexpected if _names_attention(key)]
-        if strangers and not any(self.attention_of(key) for key in strangers):
+        if strangers and not any(self.attention_of(key.removeprefix(prefix)) for key in strangers):
             notes.append(
                 f"the checkpoint holds attention that this config has no 'plugins' for: "
                 f'{_names(strangers)}'

@@ -115,6 +115,28 @@ def test_tta_averages_the_scores_of_both_views(trained, tool, colours):
     torch.testing.assert_close(averaged[0]['pred_score'], expected.softmax(1).mean(0))
 
 
+def test_weights_of_a_whole_network_for_the_backbone_without_prefix_are_a_sentence(
+    trained, tool, colours, tmp_path
+):
+    weights = trained[0] / 'run' / 'epoch_1.pth'
+    options = (f'data_root={colours}', 'model.backbone.init_cfg.type=Pretrained')
+    options += (f'model.backbone.init_cfg.checkpoint={weights}',)
+    run = ('train.py', TINY, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    status, said = tool(*run)
+    assert status == 2 and said.startswith(f'error: {weights} gives backbone no weights')
+    assert said.rstrip().endswith('--cfg-options model.backbone.init_cfg.prefix=backbone.')
+    assert not [*(tmp_path / 'run').glob('*.pth')]
+    assert tool(*run, 'model.backbone.init_cfg.prefix=backbone.')[0] == 0
+
+
+def test_a_checkpoint_of_another_network_is_not_tested(tool, colours, tmp_path):
+    torch.save(dict(state_dict={'stem.weight': torch.zeros(1)}), tmp_path / 'other.pth')
+    options = ('--work-dir', tmp_path / 'run', '--cfg-options', f'data_root={colours}')
+    status, said = tool('test.py', TINY, tmp_path / 'other.pth', *options)
+    assert status == 2 and 'other.pth gives the network no weights: none of its tensors' in said
+    assert not (tmp_path / 'run' / 'metrics.json').exists()
+
+
 def test_a_run_is_resumed(trained, tool, colours, tmp_path):
     work_dir = Path(shutil.copytree(trained[0] / 'run', tmp_path / 'run'))
     options = ('--resume', '--cfg-options', f'data_root={colours}', 'train_cfg.max_epochs=2')

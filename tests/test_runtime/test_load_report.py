@@ -9,6 +9,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmela import ELA
+from mmela.runtime import UserError
 from mmela.runtime.hooks import LoadReportHook, unwrap
 from mmela.runtime.load_report import attention_layers
 from mmela.runtime.load_watch import LoadWatch
@@ -80,6 +81,46 @@ def test_attention_that_the_config_forgot_is_unexpected(tmp_path):
     report = report_of(Net(variant='T'), Net(), tmp_path)
     assert set(report.unexpected) == ATTENTION
     assert 'unexpected' in text(report) and "no 'plugins' for" in text(report)
+
+
+class Whole(nn.Module):
+    """A network with another as its backbone."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.neck = nn.Linear(8, 2)
+
+
+def test_a_whole_network_for_its_part_needs_a_prefix_and_no_plugins(tmp_path):
+    report = report_of(Whole(Net(variant='T')), Net(variant='T'), tmp_path)
+    report.target = 'backbone'
+    assert report.is_futile and report.prefix == 'backbone.'
+    assert "the init_cfg needs prefix='backbone.'" in text(report)
+    assert "no 'plugins' for" not in text(report)
+
+
+def test_attention_that_the_config_forgot_is_told_behind_a_prefix_too(tmp_path):
+    report = report_of(Whole(Net(variant='T')), Net(), tmp_path)
+    assert "have 'backbone.' before" in text(report) and "no 'plugins' for" in text(report)
+
+
+def test_a_part_that_is_new_is_not_taken_for_a_prefix(tmp_path):
+    report = report_of(Whole(Net()), Whole(Net(variant='T')), tmp_path, drop=['neck.bias'])
+    assert report.prefix == '' and not report.is_futile
+
+
+def test_a_second_network_beside_this_one_is_not_taken_for_a_prefix(tmp_path):
+    both = Net()
+    both.teacher = Net()
+    report = report_of(both, Net(), tmp_path, drop=['head.bias'])
+    assert report.prefix == ''
+
+
+def test_attention_alone_does_not_make_a_load_worthwhile(tmp_path):
+    assert report_of(Net(variant='T'), Net(variant='T'), tmp_path, drop=PLAIN).is_futile
+    alone = nn.Sequential(ELA(8))
+    assert not report_of(alone, alone, tmp_path).is_futile
 
 
 def test_tensors_that_are_not_attention_and_missing_are_shouted(tmp_path):
@@ -165,6 +206,29 @@ class Augmented(BaseTTAModel):
 def test_the_network_inside_test_time_augmentation_is_found():
     model = Model()
     assert unwrap(Augmented(model)) is model and unwrap(model) is model
+
+
+@pytest.mark.parametrize('start', ['before_train', 'before_val', 'before_test'])
+def test_weights_that_give_nothing_end_the_run_before_it_starts(start):
+    model, hook = Model(), LoadReportHook()
+    cfg = Config(dict(model=dict(type='Net'), load_from='a.pth'))
+    runner = SimpleNamespace(cfg=cfg, model=model, logger='silent')
+    hook.before_run(runner)
+    model.load_state_dict(Whole(Net()).state_dict(), strict=False)
+    with pytest.raises(UserError, match='a.pth gives the network no weights') as error:
+        getattr(hook, start)(runner)
+    assert ('--cfg-options load_from=None' in str(error.value)) == (start == 'before_train')
+
+
+def test_weights_that_give_nothing_are_made_up_for_by_those_of_the_whole_network_after_them():
+    model, hook = Model(), LoadReportHook()
+    runner = SimpleNamespace(
+        cfg=Config(dict(model=dict(type='Net'), load_from='a.pth')), model=model, logger='silent'
+    )
+    hook.before_run(runner)
+    model.load_state_dict({}, strict=False)
+    model.load_state_dict(model.state_dict())
+    hook.before_train(runner)
 
 
 RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
