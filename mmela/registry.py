@@ -47,6 +47,7 @@ ROOMS = {
     'SegResNetV1c': SEG,
 }
 TRANSFORM_ROOMS = {'ELACodeLetterbox': DET}
+HOOK_ROOMS = {'ClsVisualizationHook': CLS}
 
 
 class LazyRegistry(Registry):
@@ -128,5 +129,9 @@ TRANSFORMS = LazyRegistry(
     locations=['mmela.registry'],
 )
 HOOKS = LazyRegistry(
-    'hook', rooms={}, parent=MMENGINE_HOOKS, scope='mmela', locations=['mmela.runtime.recompute']
+    'hook',
+    rooms=HOOK_ROOMS,
+    parent=MMENGINE_HOOKS,
+    scope='mmela',
+    locations=['mmela.runtime.recompute'],
 )

@@ -107,7 +107,7 @@ def draw_predictions(
         show: Whether to open a window.
         show_dir: Folder for the pictures. Detection puts it below ``work_dir/<time>`` unless it
             is absolute; segmentation puts ``vis_data/vis_image`` below it; classification names
-            each picture after its file alone, whatever its class folder.
+            each picture after its file and the folders that tell the images apart.
         wait_time: Seconds that the window shows a picture.
 
     Raises:
@@ -126,6 +126,8 @@ def draw_predictions(
         hook.enable = True
         hook.out_dir = show_dir
         hook.interval = 1  # its own is one picture in 5,000
+        if hook.type in ('VisualizationHook', 'mmpretrain.VisualizationHook'):
+            hook.type = 'mmela.ClsVisualizationHook'
     else:
         hook.draw = True
     if show:

@@ -36,7 +36,10 @@ LOSSES = TINY.with_name('tiny_cls_losses.py')
 
 @pytest.fixture(scope='session')
 def colours(tmp_path_factory):
-    """ImageNet folders of three classes: 4 pictures each for training, 2 for validation."""
+    """ImageNet folders of three classes: 4 pictures each for training, 2 for validation.
+
+    The files have the same names in each.
+    """
     root = tmp_path_factory.mktemp('data') / 'colours'
     random = np.random.default_rng(0)
     for split, number in (('train', 4), ('val', 2)):
@@ -46,7 +49,7 @@ def colours(tmp_path_factory):
             for i in range(number):
                 image = random.integers(0, 60, (40, 48, 3), dtype=np.uint8)
                 image[..., channel] += 150
-                cv2.imwrite(str(folder / f'{name}_{i}.png'), image)
+                cv2.imwrite(str(folder / f'{i}.png'), image)
     return root
 
 
@@ -90,7 +93,9 @@ def test_a_classifier_is_tested_and_its_predictions_are_kept_and_drawn(
     metrics = json.loads((folder / 'tested' / 'metrics.json').read_text())
     assert set(metrics) == {'accuracy/top1'}
     assert re.search(rf'accuracy/top1\W+{metrics["accuracy/top1"]:.4f}', log)
-    assert len(list((folder / 'pictures').glob('*.png'))) == 6
+    assert {picture.name for picture in (folder / 'pictures').iterdir()} == {
+        f'{name}-{i}.png_0.png' for name in ('blue', 'green', 'red') for i in range(2)
+    }
     scores = pickle.loads((folder / 'scores.pkl').read_bytes())
     right = sum(int(s['pred_label']) == int(s['gt_label']) for s in scores)
     assert len(scores) == 6 and metrics['accuracy/top1'] == pytest.approx(100 * right / 6, abs=1e-3)
@@ -107,7 +112,7 @@ def test_tta_averages_the_scores_of_both_views(trained, tool, colours):
     model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor}).eval()
     checkpoint = torch.load(folder / 'run' / 'epoch_1.pth', weights_only=False)
     model.load_state_dict(checkpoint['state_dict'])
-    image = cv2.imread(str(colours / 'val' / 'blue' / 'blue_0.png'))[4:36, 8:40]
+    image = cv2.imread(str(colours / 'val' / 'blue' / '0.png'))[4:36, 8:40]
     views = np.stack([image, image[:, ::-1]]).transpose(0, 3, 1, 2).copy()
     with torch.no_grad():
         inputs = (torch.from_numpy(views).float() - 127.5) / 127.5
