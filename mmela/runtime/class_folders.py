@@ -115,10 +115,14 @@ def _check_images(found: _ClassFolders, is_training: bool) -> None:
     empty = [n for n in names if not _holds_image(os.path.join(path, n), extensions)]
     if len(empty) == len(names):
         others = sorted({e for n in names for e in _extensions(os.path.join(path, n))})
-        there = f'; there are {_shown(others)}: convert them, or name' if others else '; name'
+        advice = 'put the images of each class into its folder.'
+        if others:
+            advice = (
+                f'there are {_shown(others)}: convert them, or name other extensions that OpenCV '
+                f'reads: --cfg-options "{key}.extensions=[.EXT]".'
+            )
         raise UserError(
-            f'{key}: no class folder of {path} holds an image ({", ".join(extensions)}){there} '
-            f'other extensions that OpenCV reads: --cfg-options "{key}.extensions=[.EXT]".'
+            f'{key}: no class folder of {path} holds an image ({", ".join(extensions)}); {advice}'
         )
     if empty and is_training:
         tell(

@@ -266,7 +266,8 @@ def test_a_hidden_folder_is_named_and_not_counted_as_a_class(folders):
 def test_class_folders_without_any_image_are_a_sentence(folders):
     for image in folders.glob('train/*/a.jpg'):
         image.unlink()
-    assert 'no class folder of' in complaint(config(folders), 'train')
+    text = complaint(config(folders), 'train')
+    assert 'no class folder of' in text and 'put the images of each class into' in text
 
 
 def test_images_with_an_extension_that_mmpretrain_does_not_take_are_a_sentence(folders):

@@ -117,7 +117,7 @@ def test_classification_folders_are_checked():
     assert 'data/imagenet does not exist' in complaint(cfg, 'train')
     touch('data/imagenet', 'val/')
     assert 'train_dataloader.dataset.split: ' in complaint(cfg, 'train')
-    touch('data/imagenet', 'train/n01440764/')
+    touch('data/imagenet', 'train/n01440764/', 'meta/train.txt')
     check_data(cfg, ['train'])
     prefixed = classification(type='CustomDataset', data_root='data/imagenet', data_prefix='test')
     assert 'train_dataloader.dataset.data_prefix: ' in complaint(prefixed, 'train')
