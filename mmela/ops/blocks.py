@@ -39,8 +39,8 @@ class Layout:
         n, groups, height, width, depth = self.map(x).shape
         self.shape = (n, groups, height)
         self.row = max(width * depth, 1)
-        # Elsewhere the caches are not what a block fits, and each call costs a launch.
-        self.elements = BLOCK if x.device.type == 'cpu' else max(x.numel(), 1)
+        # Elsewhere each call costs a launch: blocks are there to keep the buffers small.
+        self.elements = BLOCK if x.device.type == 'cpu' else 16 * BLOCK
 
     @property
     def is_small(self) -> bool:
@@ -93,8 +93,8 @@ class Layout:
 def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`mmela.ops.strip_means`, up to rounding."""
     layout, dtype = Layout(x), gate_dtype(x)
-    if layout.is_small and x.dtype == dtype:
-        return reference.strip_means(x)
+    if x.device.type != 'cpu' or (layout.is_small and x.dtype == dtype):
+        return reference.strip_means(x)  # a GPU converts while it adds up, without a buffer
     full = layout.map(x)
     sum_h, sum_w = _empty_sums(full, dtype)
     buffer = None if x.dtype == dtype else layout.buffer(x, dtype)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from mmela.errors import ConfigError
 from mmela.ops.fused import unavailable
@@ -59,11 +60,12 @@ def ela(
         ConfigError: If ``fused=True`` cannot be had for this input.
     """
     implementation: Callable[..., Tensor]
-    compiling = False
-    if _is_exported():
+    compiling = _is_compiling()
+    if _is_exported() or (not compiling and _is_transformed()):
         implementation = ela_reference
     else:
-        compiling = _is_compiling()
+        # Fake tensors and other kinds have no memory that a kernel could read, but operators.
+        compiling = compiling or type(x) not in (Tensor, Parameter)
         if _takes_kernels(x, conv_weight, groups, num_groups, fused, compiling):
             implementation = ela_operator if compiling else _ela_fused()
         else:
@@ -117,6 +119,22 @@ def _is_exported() -> bool:
     """
     exporting = _probe('is_exporting')
     return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or exporting
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of ``torch.func`` is at work.
+
+    It cannot look into a hand-written backward, and differentiates the formula.
+    """
+    return _transform_stack() is not None
+
+
+try:  # not public, and the only way to tell
+    _transform_stack: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack
+except AttributeError:
+
+    def _transform_stack() -> None:
+        return None
 
 
 def _is_compiling() -> bool:

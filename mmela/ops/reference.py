@@ -71,7 +71,9 @@ def axis_gate(
         convolve: Computes the convolution; what it takes is that of PyTorch's.
 
     Returns:
-        The gate, shape (N, C, L), values in (0, 1), dtype of ``z``.
+        The gate, shape (N, C, L), values in (0, 1), dtype of ``z``. PyTorch convolves float32 on
+        CUDA in TF32, with 10 bits of mantissa, unless ``torch.backends.cudnn.allow_tf32`` is
+        False; the fused kernels never do.
     """
     # Autocast would run the convolution in half precision, whatever the dtype of its input.
     with without_autocast(z):

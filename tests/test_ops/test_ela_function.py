@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmela import ELA
 from mmela.ops import ela, ela_gates, ela_lean, ela_reference
 
 IMPLEMENTATIONS = {'reference': ela_reference, 'lean': ela_lean}
@@ -236,6 +237,26 @@ def test_compilers_and_exporters_see_one_graph():
     exported = torch.export.export(Gate(), tuple(inputs)).module()
     torch.testing.assert_close(compiled(*inputs), expected)
     torch.testing.assert_close(exported(*inputs), expected)
+
+
+@pytest.mark.parametrize('transform', ['grad', 'jvp', 'vmap'])
+def test_transforms_of_torch_func_see_the_plain_formula(transform):
+    torch.manual_seed(0)
+    layer = ELA(16, num_groups=4).double()
+    x, direction = torch.randn(2, 3, 16, 5, 4, dtype=torch.float64)
+
+    def loss(x):
+        return layer(x).square().sum()
+
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf), leaf)
+    if transform == 'grad':
+        torch.testing.assert_close(torch.func.grad(loss)(x), gradient)
+    elif transform == 'jvp':
+        found = torch.func.jvp(loss, (x,), (direction,))[1]
+        torch.testing.assert_close(found, (gradient * direction).sum())
+    else:
+        torch.testing.assert_close(torch.func.vmap(layer)(x[None])[0], layer(x))
 
 
 def test_tracing_sees_the_plain_formula():

@@ -45,6 +45,11 @@ def variant(name, channels):
     return Layer(layer.conv.kernel_size[0], layer.conv.groups, layer.gn.num_groups)
 
 
+@pytest.fixture(autouse=True)
+def convolutions_of_the_formula_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+
+
 @pytest.fixture
 def use_path(monkeypatch):
     """Has every map take one path of `plan`."""
@@ -498,13 +503,16 @@ def test_exporters_get_the_plain_formula_even_so():
 
 
 def test_maps_on_the_cpu_are_left_to_the_lean_version(monkeypatch):
+    layer = ELA(16, num_groups=4, fused=True).to(DEVICE)
+    layer(torch.randn(1, 16, 4, 4, device=DEVICE))  # the probe is over before kernels are refused
+
     def refuse(*arguments):
         raise AssertionError('a kernel was launched')
 
     monkeypatch.setattr(launch, 'forward', refuse)
     ELA(16, num_groups=4)(torch.randn(1, 16, 4, 4))
     with pytest.raises(AssertionError):
-        ELA(16, num_groups=4, fused=True).to(DEVICE)(torch.randn(1, 16, 4, 4, device=DEVICE))
+        layer(torch.randn(1, 16, 4, 4, device=DEVICE))
 
 
 REASONS = {
@@ -542,8 +550,41 @@ def test_the_first_use_of_a_device_compares_the_kernels_with_the_formula(monkeyp
         return grad_x * 1.01, *others
 
     monkeypatch.setattr(launch, 'backward', wrong)
+    monkeypatch.setattr(availability, '_probed', {})
     with pytest.warns(UserWarning, match='kernels are not used: on .* off the formula by 0.0'):
-        assert 'off the formula' in availability._probe_fault.__wrapped__(device)
+        assert 'off the formula' in availability._probe_fault(device)
+    # Said once, and known to a compiler that must not see a probe.
+    assert 'off the formula' in availability._probe_fault(device)
+    assert 'off the formula' in availability.known_probe_fault(device.type, device.index)
+
+
+@pytest.mark.parametrize(
+    'context', [torch.no_grad, torch.inference_mode, lambda: torch.device('meta')]
+)
+def test_the_first_use_may_come_in_any_mode(monkeypatch, context):
+    monkeypatch.setattr(availability, '_probed', {})
+    with context():
+        assert availability._probe_fault(torch.device(DEVICE)) is None
+
+
+def test_a_device_without_room_for_the_probe_has_no_fault(monkeypatch):
+    def run_out(device):
+        raise torch.cuda.OutOfMemoryError('no room')
+
+    monkeypatch.setattr(availability, '_probed', {})
+    monkeypatch.setattr(availability, 'deviation_from_formula', run_out)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        availability._probe_fault(torch.device(DEVICE))
+    assert not availability._probed
+
+
+def test_fake_maps_go_through_the_operator():
+    from torch._subclasses import FakeTensorMode
+
+    layer = ELA(16, num_groups=4, fused=True).to(DEVICE)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        out = layer(torch.empty(2, 16, 5, 6, device=DEVICE))
+    assert out.shape == (2, 16, 5, 6)
 
 
 def test_a_missing_triton_is_a_reason(monkeypatch):

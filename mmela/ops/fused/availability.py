@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -39,7 +39,10 @@ def unavailable(
     description = (
         device.type, device.index, x.dtype, tuple(x.shape), conv_weight.size(2), groups, num_groups
     )  # fmt: skip
-    return _first_fault_probed(*description) if probe else _first_fault(*description)
+    if not probe:
+        return _first_fault(*description) or known_probe_fault(device.type, device.index)
+    fault = _first_fault_kept(*description)
+    return fault or (_probe_fault(device) if device.type == 'cuda' else None)
 
 
 def _first_fault(
@@ -48,10 +51,7 @@ def _first_fault(
     return toolchain_fault() or device_fault(kind, index) or _shape_fault(dtype, shape, *layer)
 
 
-@lru_cache(maxsize=4096)  # not for compilers, which warn of a cache
-def _first_fault_probed(kind: str, index: int | None, *rest: Any) -> str | None:
-    fault = _first_fault(kind, index, *rest)
-    return fault or (_probe_fault(torch.device(kind, index)) if kind == 'cuda' else None)
+_first_fault_kept = lru_cache(maxsize=4096)(_first_fault)  # compilers warn of a cache
 
 
 def toolchain_fault() -> str | None:
@@ -88,22 +88,42 @@ def device_fault(kind: str, index: int | None) -> str | None:
 # once for the device's properties, which it could not trace.
 device_fault._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
+#: What the probe found on each device that it has run on.
+_probed: dict[torch.device, str | None] = {}
 
-@cache
+
+def known_probe_fault(kind: str, index: int | None) -> str | None:
+    """What an earlier probe of a device found, for compilers, which must not see one run."""
+    return _probed.get(torch.device(kind, index))
+
+
+known_probe_fault._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def _probe_fault(device: torch.device) -> str | None:
     """What a first small map on a device says against the kernels, if anything.
 
     Triton builds its launcher with the machine's C compiler, which may be missing, and its code for
     a chip that nobody tried: better to learn that here, once, than from a training.
     """
+    if device in _probed:
+        return _probed[device]
+    if device.type == 'cuda' and torch.cuda.is_current_stream_capturing():
+        return None  # a graph must not hold the probe, nor break off for it
+    sentence = None
     try:
-        deviation = deviation_from_formula(device)
-        if deviation < _TOLERANCE:
-            return None
-        sentence = f'on {device} they are off the formula by {deviation:.1g}'
+        # Whoever serves a network may be in inference mode.
+        with torch.inference_mode(False), torch.enable_grad():
+            deviation = deviation_from_formula(device)
+        if not deviation < _TOLERANCE:
+            sentence = f'on {device} they are off the formula by {deviation:.1g}'
+    except torch.cuda.OutOfMemoryError:
+        raise  # it says nothing about the kernels
     except Exception as error:  # whatever it is, there is another implementation
         sentence = f'Triton fails on {device} ({error})'
-    warnings.warn(f'mmela: the fused kernels are not used: {sentence}.', stacklevel=2)
+    if sentence is not None:
+        warnings.warn(f'mmela: the fused kernels are not used: {sentence}.', stacklevel=2)
+    _probed[device] = sentence
     return sentence
 
 
@@ -126,13 +146,15 @@ def deviation_from_formula(device: torch.device) -> float:
     def results(function: Any, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
         # Waves and not noise: the person's random numbers stay as they are.
         waves = [
-            torch.arange(math.prod(shape), dtype=torch.float64).mul(0.7 + i).sin().view(shape)
+            torch.arange(math.prod(shape), dtype=torch.float64, device='cpu')
+            .mul(0.7 + i)
+            .sin()
+            .view(shape)
             for i, shape in enumerate(shapes)
         ]
-        with torch.enable_grad():
-            leaves = [wave.to(device, dtype).requires_grad_() for wave in waves]
-            out = function(*leaves, **options)
-            grads = torch.autograd.grad((out * out).sum(), leaves)
+        leaves = [wave.to(device, dtype).requires_grad_() for wave in waves]
+        out = function(*leaves, **options)
+        grads = torch.autograd.grad((out * out).sum(), leaves)
         return [tensor.detach().cpu().double() for tensor in (out, *grads)]
 
     expected = results(ela_reference, torch.device('cpu'), torch.float64)
