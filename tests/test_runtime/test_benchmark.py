@@ -10,7 +10,14 @@ import torch
 
 from mmela import ELA
 from mmela.runtime import UserError, load_config
-from mmela.runtime.benchmark import Machine, Settings, measure_case, measure_network, report
+from mmela.runtime.benchmark import (
+    Machine,
+    Settings,
+    measure_case,
+    measure_network,
+    report,
+    use_device,
+)
 from mmela.runtime.benchmark.layers import LayerResult
 from mmela.runtime.benchmark.memory import measure_memory
 from mmela.runtime.benchmark.methods import METHODS
@@ -230,6 +237,15 @@ def test_memory_of_a_network_is_held_against_the_outputs_it_must_keep():
     assert step.memory_ratio == 1.32
     assert step.memory_to_bound == 1.1  # 1320 / (1000 + 200)
     assert Pass(INFERENCE, *figures).memory_to_bound is None
+
+
+def test_a_gpu_that_is_named_by_its_kind_gets_an_index(monkeypatch):
+    used = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch._C, '_cuda_setDevice', used.append, raising=False)
+    assert use_device('cuda') == use_device(None) == torch.device('cuda:0')
+    assert used == [0, 0]
 
 
 # Networks.

@@ -66,15 +66,17 @@ def main() -> int:
             measured = measure_case(case, settings)
             results += measured
             targets += find_targets(measured, settings)
-        rows = report.layer_rows(results, settings, machine)
-        text = f'{report.heading(machine)}\n\n{report.layer_table(rows)}'
-        if targets:
-            text += f'\n\n{report.target_table(targets)}'
+            rows = report.layer_rows(results, settings, machine)
+            text = f'{report.heading(machine)}\n\n{report.layer_table(rows)}'
+            if targets:
+                text += f'\n\n{report.target_table(targets)}'
+            if args.out:  # after every map: whatever ends the run, what was measured is kept
+                layout = '_channels-last' if args.channels_last else ''
+                stem = f'ops_{machine.slug}_{rows[0]["dtype"]}{layout}'
+                path = report.write(args.out, stem, rows, text)
         print(text)
         if args.out:
-            layout = '_channels-last' if args.channels_last else ''
-            stem = f'ops_{machine.slug}_{rows[0]["dtype"]}{layout}'
-            print(f'written: {report.write(args.out, stem, rows, text)}', file=sys.stderr)
+            print(f'written: {path}', file=sys.stderr)
     return 0
 
 

@@ -63,6 +63,7 @@ def use_device(name: str | None = None, threads: int | None = None) -> torch.dev
         if (device.index or 0) >= count:
             there = f'PyTorch sees {count}' if count else 'PyTorch sees no GPU here'
             raise UserError(f'--device {name} cannot be had: {there}; --device cpu needs none.')
+        device = torch.device('cuda', device.index or 0)
         torch.cuda.set_device(device)
     return device
 
