@@ -26,6 +26,7 @@ from mmela.ops.fused.plan import (
     vector,
     weight_tile,
 )
+from mmela.ops.fused.relaunch import Launch, run, traits
 
 #: Takes one of `plan.PATHS` for every map, instead of the one that the plan would choose: for tests
 #: and measurements.
@@ -38,14 +39,6 @@ _SUMS: Steps = (True, False, False)
 _STRIPS: Steps = (False, True, False)
 _WRITE: Steps = (False, False, True)
 _REST: Steps = (False, True, True)
-
-
-class Launch(NamedTuple):
-    """One launch: programs, run-time sizes and compile-time constants."""
-
-    grid: tuple[int, int, int]
-    sizes: tuple[int, ...]
-    constants: dict[str, Any]
 
 
 class Prepared(NamedTuple):
@@ -115,9 +108,11 @@ def forward(
         x, out, strips, part, conv_weight.contiguous(), gn_weight.contiguous(),
         gn_bias.contiguous(), None if scale is None else scale.contiguous(),
     )  # fmt: skip
+    eps = float(eps)  # an integer would be an argument of another type
+    known = traits(tensors)
     with on_device(x):
         for launch in prepared.launches:
-            _run(kernels.forward_kernel, launch, *tensors, *launch.sizes, eps)
+            run(kernels.forward_kernel, launch, known, *tensors, *launch.sizes, eps)
     return out, strips
 
 
@@ -151,24 +146,22 @@ def backward(
         gn_weight.contiguous(), gn_bias.contiguous(), None if scale is None else scale.contiguous(),
     )  # fmt: skip
     grads: list[Tensor | None] = [None] * 4
+    known = traits(tensors)
     with on_device(x):
         for launch in prepared.launches:
-            _run(kernels.backward_kernel, launch, *tensors, *launch.sizes)
+            run(kernels.backward_kernel, launch, known, *tensors, *launch.sizes)
         if wants_parameters:
             for index, parameter in enumerate(parameters):
                 grads[index] = torch.empty_like(parameter, memory_format=torch.contiguous_format)
             launch = _prepare_parameters(shape, room)
-            _run(kernels.parameter_kernel, launch, image_grads, *grads, *launch.sizes)
+            known = traits([image_grads, *grads])
+            run(kernels.parameter_kernel, launch, known, image_grads, *grads, *launch.sizes)
     return Gradients(grad_x, *grads)
 
 
 def on_device(x: Tensor) -> Any:
     """Makes the device of a map the current one: Triton launches there."""
     return torch.cuda.device(x.device if x.is_cuda else -1)
-
-
-def _run(kernel: Any, launch: Launch, *arguments: Any) -> None:
-    kernel[launch.grid](*arguments, **launch.constants)
 
 
 @lru_cache(maxsize=4096)
