@@ -48,6 +48,10 @@ MAX_WARPS = 16
 #: The widest row and the longest kernel that the kernels are made for.
 MAX_WIDTH = 8192
 MAX_KERNEL_SIZE = 63
+#: Steps of the convolution that a program takes one after another, each a round of loads: beyond
+#: this, the layer without kernels, whose convolution fills the chip, is faster. The variants of the
+#: paper take up to 1,344 (L, 144 channels, 200 x 336); 256 channels in one group, 40 x 40, 10,240.
+MAX_CONVOLUTION_STEPS = 1500
 
 
 class Shape(NamedTuple):
@@ -148,7 +152,17 @@ def unsupported(shape: Shape) -> str | None:
         return f'the map is wider than {MAX_WIDTH}'
     if shape.kernel_size > MAX_KERNEL_SIZE:
         return f'the kernel size is above {MAX_KERNEL_SIZE}'
+    if convolution_steps(shape) > MAX_CONVOLUTION_STEPS:
+        return 'a group of the convolution or of the normalisation has too many channels'
     return None
+
+
+def convolution_steps(shape: Shape) -> int:
+    """Steps in which a program of the usual size convolves the strips of one unit, forward."""
+    cut = Cut(shape.unit, 1, shape.height, (1, 1, 1), num_warps=8)
+    tile = strip_tile(shape, cut, backward=False)
+    tiles = _ceil(shape.longest, tile.strip) * _ceil(shape.unit // shape.group, tile.groups)
+    return shape.fan * shape.kernel_size * tiles
 
 
 def make_plan(shape: Shape, backward: bool, path: str | None = None) -> Plan:
