@@ -559,7 +559,12 @@ def test_the_first_use_of_a_device_compares_the_kernels_with_the_formula(monkeyp
 
 
 @pytest.mark.parametrize(
-    'context', [torch.no_grad, torch.inference_mode, lambda: torch.device('meta')]
+    'context',
+    [
+        torch.inference_mode,
+        pytest.param(torch.no_grad, marks=pytest.mark.long),
+        pytest.param(lambda: torch.device('meta'), marks=pytest.mark.long),
+    ],
 )
 def test_the_first_use_may_come_in_any_mode(monkeypatch, context):
     monkeypatch.setattr(availability, '_probed', {})

@@ -113,6 +113,7 @@ assert same(*launches)
     )
 
 
+@pytest.mark.long
 def test_another_address_dtype_or_none_gets_a_kernel_of_its_own():
     run_program(
         PARAMETERS,
@@ -133,6 +134,7 @@ assert kernel[4:7] == kernel[1:4] and kernel[7] is kernel[0]
     )
 
 
+@pytest.mark.long
 def test_a_layer_repeats_every_launch():
     run_program(
         LAYER,
@@ -158,6 +160,7 @@ for path, count in ('one', 3), ('split', 5):  # the last for the parameters
     )
 
 
+@pytest.mark.long
 def test_an_unknown_version_of_triton_launches_the_usual_way():
     run_program(
         'relaunch.REPEATS = False',
@@ -169,6 +172,7 @@ assert len(bound) == 2 and not each.compiled
     )
 
 
+@pytest.mark.long
 def test_an_integer_eps_does_not_meet_a_kernel_for_fractions():
     run_program(
         LAYER,
