@@ -147,16 +147,17 @@ class ELA(Attention):
             ConfigError: If ``x`` is not of that shape, or ``fused=True`` cannot be had.
         """
         self._check_input(x)
+        conv, gn = self.conv, self.gn  # a module looks its own up by name: once is enough
         return ela(
             x,
-            self.conv.weight,
-            self.gn.weight,
-            self.gn.bias,
+            conv.weight,
+            gn.weight,
+            gn.bias,
             self.scale,
-            groups=self.conv.groups,
-            num_groups=self.gn.num_groups,
+            groups=conv.groups,
+            num_groups=gn.num_groups,
             residual=bool(self.residual),
-            eps=self.gn.eps,
+            eps=gn.eps,
             fused=self.fused,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import tempfile
@@ -38,8 +39,11 @@ SITES = (
     Site('DeepLabV3 R50 512', 'S', (4, 256, 64, 64)),
     Site('DeepLabV3 R50 512', 'S', (4, 512, 64, 64)),
 )
-#: Triton's names of the dtypes, and the bytes of an element.
-DTYPES = {'bf16': 2, 'fp16': 2, 'fp32': 4}
+#: Dtypes of a map: Triton's name, and the bytes of an element.
+DTYPES = {'bfloat16': ('bf16', 2), 'float16': ('fp16', 2), 'float32': ('fp32', 4)}
+#: What the layer does with the attended map, least first: ``x * y_h * y_w``, and
+#: ``x + scale * x * y_h * y_w``. ``residual=True`` lies between them.
+FORMS = ('product', 'scaled')
 #: Multiprocessors of the devices that stand for the capabilities: A100, H100 and H200.
 PROCESSORS = {80: 108, 90: 132}
 
@@ -51,6 +55,7 @@ class Row(NamedTuple):
     network: str
     variant: str
     map: str
+    form: str
     dtype: str
     memory_format: str
     direction: str
@@ -67,6 +72,7 @@ def compile_kernels(
     dtypes: tuple[str, ...] = tuple(DTYPES),
     capabilities: tuple[int, ...] = tuple(PROCESSORS),
     channels_last: tuple[bool, ...] = (False, True),
+    forms: tuple[str, ...] = FORMS,
 ) -> Iterator[Row]:
     """Compiles every launch of the layer at some sites, for training.
 
@@ -75,6 +81,7 @@ def compile_kernels(
         dtypes: Keys of :data:`DTYPES`.
         capabilities: Keys of :data:`PROCESSORS`.
         channels_last: Memory formats.
+        forms: Of :data:`FORMS`.
 
     Yields:
         A row for each kernel.
@@ -83,31 +90,31 @@ def compile_kernels(
         ConfigError: If Triton is missing, or runs as an interpreter.
     """
     kernels, launch = _import_kernels()
-    for capability in capabilities:
-        for site in sites:
-            for dtype in dtypes:
-                for last in channels_last:
-                    shape = _shape(site, dtype, last, capability)
-                    forward = launch._prepare_forward(shape, False, None)
-                    backward = launch._prepare_backward(shape, False, True, None)
-                    for direction, kernel, prepared in (
-                        ('forward', kernels.forward_kernel, forward),
-                        ('backward', kernels.backward_kernel, backward),
-                    ):
-                        for each in prepared.launches:
-                            yield Row(
-                                capability,
-                                site.network,
-                                site.variant,
-                                'x'.join(map(str, site.map)),
-                                dtype,
-                                'channels_last' if last else 'contiguous',
-                                direction,
-                                _steps(each.constants),
-                                each.grid[0],
-                                each.constants['num_warps'],
-                                *_resources(kernel, each, dtype, capability),
-                            )
+    for capability, site, form, dtype, last in itertools.product(
+        capabilities, sites, forms, dtypes, channels_last
+    ):
+        shape, scaled = _shape(site, dtype, last, capability), form == 'scaled'
+        forward = launch._prepare_forward(shape, scaled, None)
+        backward = launch._prepare_backward(shape, scaled, True, None)
+        for direction, kernel, prepared in (
+            ('forward', kernels.forward_kernel, forward),
+            ('backward', kernels.backward_kernel, backward),
+        ):
+            for each in prepared.launches:
+                yield Row(
+                    capability,
+                    site.network,
+                    site.variant,
+                    'x'.join(map(str, site.map)),
+                    form,
+                    dtype,
+                    'channels_last' if last else 'contiguous',
+                    direction,
+                    _steps(each.constants),
+                    each.grid[0],
+                    each.constants['num_warps'],
+                    *_resources(kernel, each, scaled, DTYPES[dtype][0], capability),
+                )
 
 
 def _import_kernels() -> tuple[Any, Any]:
@@ -133,7 +140,7 @@ def _shape(site: Site, dtype: str, channels_last: bool, capability: int) -> Any:
     variant, channels = VARIANTS[site.variant], site.map[1]
     return Shape(
         *site.map,
-        DTYPES[dtype],
+        DTYPES[dtype][1],
         channels_last,
         variant.kernel_size,
         channels // variant.channels_per_conv_group,
@@ -147,7 +154,9 @@ def _steps(constants: dict[str, Any]) -> str:
     return '+'.join(name.lower() for name in names if constants.get(name))
 
 
-def _resources(kernel: Any, launch: Any, dtype: str, capability: int) -> tuple[int, int, int]:
+def _resources(
+    kernel: Any, launch: Any, scaled: bool, dtype: str, capability: int
+) -> tuple[int, int, int]:
     """Registers of a thread, bytes spilled, bytes of shared memory."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -156,7 +165,9 @@ def _resources(kernel: Any, launch: Any, dtype: str, capability: int) -> tuple[i
     maps = {'x_ptr', 'out_ptr', 'grad_ptr', 'grad_x_ptr'}
     constants = dict(launch.constants)
     options = {name: constants.pop(name) for name in ('num_warps', 'enable_fp_fusion')}
-    absent = {'scale_ptr'} | ({'part_ptr'} if launch.sizes[5] == 1 else set())
+    absent = set() if scaled else {'scale_ptr'}
+    if launch.sizes[5] == 1:
+        absent.add('part_ptr')
     signature, values, attributes = {}, {}, {}
     for place, parameter in enumerate(kernel.params):
         name = parameter.name

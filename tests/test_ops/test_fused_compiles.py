@@ -36,7 +36,7 @@ needs_triton = pytest.mark.skipif(
 @needs_triton
 @pytest.mark.parametrize('site', [1, 5, 6], ids=['YOLOX', 'Faster R-CNN', 'DeepLabV3'])
 def test_no_kernel_spills(site):
-    program = f'for r in compile_kernels(SITES[{site}:{site + 1}], ("bf16",), (90,), (False,)):'
+    program = f'for r in compile_kernels(SITES[{site}:{site + 1}], ("bfloat16",), (90,), (False,)):'
     rows = compile_elsewhere(program + ' print(r.registers, r.spill_bytes)').splitlines()
     assert len(rows) >= 2
     for row in rows:
@@ -47,7 +47,7 @@ def test_no_kernel_spills(site):
 @needs_triton
 @pytest.mark.long
 @pytest.mark.parametrize('capability', PROCESSORS)
-@pytest.mark.parametrize('dtype', ['bf16', 'fp32'])
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
 def test_no_kernel_spills_anywhere(capability, dtype):
     program = (
         f'print(max(r.spill_bytes for r in compile_kernels(SITES, ("{dtype}",), ({capability},))))'
@@ -92,14 +92,14 @@ def test_the_committed_table_is_of_todays_plans(repo_root):
     for site in SITES:
         for capability in PROCESSORS:
             for last in (False, True):
-                shape = kernel_resources._shape(site, 'bf16', last, capability)
+                shape = kernel_resources._shape(site, 'bfloat16', last, capability)
                 for backward in (False, True):
                     cut = make_plan(shape, backward).cut
                     programs = shape.images * (shape.channels // cut.channels) * cut.splits
                     wanted = dict(
                         capability=str(capability),
                         map='x'.join(map(str, site.map)),
-                        dtype='bf16',
+                        dtype='bfloat16',
                         memory_format='channels_last' if last else 'contiguous',
                         direction='backward' if backward else 'forward',
                         programs=str(programs),
@@ -112,5 +112,5 @@ def test_the_committed_table_is_of_todays_plans(repo_root):
 
 
 def test_both_paths_are_in_the_table():
-    shapes = [kernel_resources._shape(site, 'bf16', False, 90) for site in SITES]
+    shapes = [kernel_resources._shape(site, 'bfloat16', False, 90) for site in SITES]
     assert {make_plan(shape, False).path for shape in shapes} == set(PATHS)

@@ -94,6 +94,11 @@ def test_channels_last_programs_read_whole_sectors():
             assert plan.cut.channels * shape.itemsize >= min(64, shape.channels * shape.itemsize)
 
 
-@pytest.mark.parametrize('width, expected', [(168, 8), (84, 4), (42, 2), (7, 1), (64, 16)])
-def test_vectors_divide_the_width(width, expected):
+@pytest.mark.parametrize('width, expected', [(168, 8), (84, 4), (42, 2), (7, 1), (64, 8)])
+def test_vectors_divide_the_width_and_have_16_bytes_at_most(width, expected):
     assert vector(make_shape(1, 64, 8, width)) == expected
+    assert vector(make_shape(1, 64, 8, width, itemsize=4)) == min(expected, 4)
+
+
+def test_rows_of_channels_last_maps_need_no_kernels_of_their_own():
+    assert {vector(make_shape(1, 64, 8, w, channels_last=True)) for w in range(1, 65)} == {1}

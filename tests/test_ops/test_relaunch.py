@@ -64,7 +64,7 @@ each = launch._prepare_parameters(shape, 16 * 8)
 
 def go(*tensors):
     relaunch.run(
-        kernels.parameter_kernel, each, relaunch.traits(tensors), *tensors, *each.sizes
+        kernels.parameter_kernel, each, relaunch.traits(*tensors), *tensors, *each.sizes
     )
 
 image_grads, weight, scale = torch.zeros(2, 128), torch.zeros(16, 1, 5), torch.zeros(16)
@@ -74,11 +74,13 @@ go(image_grads, weight, *vectors, scale)
 LAYER = """
 x = torch.zeros(2, 16, 12, 20)
 weight, vector, scale = torch.zeros(16, 1, 5), torch.ones(16), torch.ones(16)
-def forward():
-    return launch.forward(x, weight, vector, vector, scale, 16, 4, False, 1e-5)
-def backward(strips):
+parameters = weight, vector, vector, scale
+shape = launch.shape_of(x, weight, 16, 4)
+def forward(x=x, parameters=parameters, eps=1e-5):
+    return launch.forward(shape, x, *parameters, False, eps)
+def backward(strips, x=x, parameters=parameters, wants_x=True, wants_parameters=True):
     return launch.backward(
-        x, x, strips, weight, vector, vector, scale, 16, 4, False, True, True
+        shape, x, x, strips, *parameters, False, wants_x, wants_parameters
     )
 """
 
@@ -161,6 +163,39 @@ for path, count in ('one', 3), ('split', 5):  # the last for the parameters
 
 
 @pytest.mark.long
+def test_a_layer_with_other_tensors_gets_kernels_of_its_own():
+    run_program(
+        LAYER,
+        """
+off = torch.zeros(x.numel() + 1)[1:].view_as(x)
+half = tuple(p.half() for p in parameters)
+cases = (
+    dict(),
+    dict(x=off),
+    dict(parameters=half),
+    dict(parameters=(*parameters[:3], None)),
+)
+asked = (dict(wants_x=False), dict(wants_parameters=False))
+launch.FORCED_PATH = 'one'
+
+def kernels_of(case, wanted={}):
+    launches.clear()
+    grads = backward(forward(**case)[1], **case, **wanted)
+    dtypes = {g.dtype for g in grads[1:] if g is not None}
+    assert dtypes <= {case.get('parameters', parameters)[0].dtype}
+    return tuple(launcher for launcher, *_ in launches)
+
+first = [kernels_of(case) for case in cases] + [kernels_of({}, wanted) for wanted in asked]
+usual = len(bound)
+again = [kernels_of(case) for case in cases] + [kernels_of({}, wanted) for wanted in asked]
+assert again == first and len(bound) == usual
+assert len({forward for forward, *_ in first}) == len(cases)
+assert len({backward for _, backward, *_ in first}) == len(first)
+""",
+    )
+
+
+@pytest.mark.long
 def test_an_unknown_version_of_triton_launches_the_usual_way():
     run_program(
         'relaunch.REPEATS = False',
@@ -178,7 +213,7 @@ def test_an_integer_eps_does_not_meet_a_kernel_for_fractions():
         LAYER,
         """
 forward()
-launch.forward(x, weight, vector, vector, scale, 16, 4, False, 1)
+forward(eps=1)
 eps = launches[-1][-len(kernels.forward_kernel.arg_names):][14]
 assert type(eps) is float and eps == 1.0 and launches[-1][0] is launches[0][0]
 """,

@@ -50,10 +50,11 @@ class _FusedELA(torch.autograd.Function):
         residual: bool,
         eps: float,
     ) -> Tensor:
-        out, strips = launch.forward(
-            x, conv_weight, gn_weight, gn_bias, scale, groups, num_groups, residual, eps
-        )
-        ctx.save_for_backward(x, conv_weight, gn_weight, gn_bias, scale, strips)
+        shape = launch.shape_of(x, conv_weight, groups, num_groups)
+        parameters = (conv_weight, gn_weight, gn_bias, scale)
+        out, strips = launch.forward(shape, x, *parameters, residual, eps)
+        ctx.save_for_backward(x, *parameters, strips)
+        ctx.shape = shape
         ctx.options = dict(groups=groups, num_groups=num_groups, eps=eps)
         ctx.residual = residual
         return out
@@ -64,18 +65,9 @@ class _FusedELA(torch.autograd.Function):
         if torch.is_grad_enabled():
             return differentiable_backward(ctx, grad, inputs)
         x, conv_weight, gn_weight, gn_bias, scale = inputs
+        wanted = ctx.needs_input_grad[:5]
         grads = launch.backward(
-            grad,
-            x,
-            strips,
-            conv_weight,
-            gn_weight,
-            gn_bias,
-            scale,
-            ctx.options['groups'],
-            ctx.options['num_groups'],
-            ctx.residual,
-            ctx.needs_input_grad[0],
-            any(ctx.needs_input_grad[1:5]),
-        )
+            ctx.shape, grad, x, strips, conv_weight, gn_weight, gn_bias, scale, ctx.residual,
+            wanted[0], any(wanted[1:]),
+        )  # fmt: skip
         return *grads, None, None, None, None

@@ -7,6 +7,7 @@ call makes its tensors, three forward and five backward, and launches.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -32,13 +33,21 @@ from mmela.ops.fused.relaunch import Launch, run, traits
 #: and measurements.
 FORCED_PATH: str | None = None
 
-#: Which steps a launch takes: sums over the map, strips to gates or back, the pass that writes.
-Steps = tuple[bool, bool, bool]
-_ALL: Steps = (True, True, True)
-_SUMS: Steps = (True, False, False)
-_STRIPS: Steps = (False, True, False)
-_WRITE: Steps = (False, False, True)
-_REST: Steps = (False, True, True)
+
+class Steps(NamedTuple):
+    """Which steps a launch takes: sums over the map, strips to gates or back, what is written."""
+
+    sums: bool
+    strips: bool
+    write: bool
+
+
+_ALL = Steps(True, True, True)
+_SUMS = Steps(True, False, False)
+_STRIPS = Steps(False, True, False)
+_WRITE = Steps(False, False, True)
+_REST = Steps(False, True, True)
+_NO_STRIPS = StripTile(1, 1, 1)
 
 
 class Prepared(NamedTuple):
@@ -85,38 +94,35 @@ def shape_of(x: Tensor, conv_weight: Tensor, groups: int, num_groups: int) -> Sh
 
 
 def forward(
+    shape: Shape,
     x: Tensor,
     conv_weight: Tensor,
     gn_weight: Tensor,
     gn_bias: Tensor,
     scale: Tensor | None,
-    groups: int,
-    num_groups: int,
     residual: bool,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     """The attended map, and the vectors that backward needs."""
-    shape = shape_of(x, conv_weight, groups, num_groups)
     prepared = _prepare_forward(shape, residual, FORCED_PATH)
-    x = x.contiguous(memory_format=memory_format(x))
+    x = x.contiguous(memory_format=_layout(shape))
+    parameters = _contiguous(conv_weight, gn_weight, gn_bias, scale)
     out = torch.empty_like(x)
     strips = torch.empty(prepared.strips, dtype=torch.float32, device=x.device)
-    part = None
-    if prepared.partials:
-        part = torch.empty(prepared.partials, dtype=torch.float32, device=x.device)
-    tensors = (
-        x, out, strips, part, conv_weight.contiguous(), gn_weight.contiguous(),
-        gn_bias.contiguous(), None if scale is None else scale.contiguous(),
-    )  # fmt: skip
+    part = strips.new_empty(prepared.partials) if prepared.partials else None
     eps = float(eps)  # an integer would be an argument of another type
-    known = traits(tensors)
+    known = traits(x, *parameters)
     with on_device(x):
         for launch in prepared.launches:
-            run(kernels.forward_kernel, launch, known, *tensors, *launch.sizes, eps)
+            run(
+                kernels.forward_kernel, launch, known,
+                x, out, strips, part, *parameters, *launch.sizes, eps,
+            )  # fmt: skip
     return out, strips
 
 
 def backward(
+    shape: Shape,
     grad: Tensor,
     x: Tensor,
     strips: Tensor,
@@ -124,44 +130,49 @@ def backward(
     gn_weight: Tensor,
     gn_bias: Tensor,
     scale: Tensor | None,
-    groups: int,
-    num_groups: int,
     residual: bool,
     wants_x: bool,
     wants_parameters: bool,
 ) -> Gradients:
     """The gradients from that of the output, the map, and what :func:`forward` left."""
-    shape = shape_of(x, conv_weight, groups, num_groups)
     prepared = _prepare_backward(shape, residual, wants_x, FORCED_PATH)
-    layout = memory_format(x)
+    layout = _layout(shape)
     x, grad = x.contiguous(memory_format=layout), grad.contiguous(memory_format=layout)
-    new = dict(dtype=torch.float32, device=x.device)
+    parameters = _contiguous(conv_weight, gn_weight, gn_bias, scale)
     grad_x = torch.empty_like(x) if wants_x else None
-    scratch = torch.empty(prepared.strips, **new)
-    parameters = [conv_weight, gn_weight, gn_bias, *([] if scale is None else [scale])]
-    room = sum(p.numel() for p in parameters)
-    image_grads = torch.empty(x.size(0), room, **new) if wants_parameters else None
-    tensors = (
-        grad, x, grad_x, strips, scratch, image_grads, conv_weight.contiguous(),
-        gn_weight.contiguous(), gn_bias.contiguous(), None if scale is None else scale.contiguous(),
-    )  # fmt: skip
+    scratch = strips.new_empty(prepared.strips)
+    image_grads: Tensor | None = None
     grads: list[Tensor | None] = [None] * 4
-    known = traits(tensors)
+    if wants_parameters:
+        room = sum(p.numel() for p in parameters if p is not None)
+        image_grads = strips.new_empty(x.size(0), room)
+        grads = [None if p is None else torch.empty_like(p) for p in parameters]
+    known = traits(x, grad, grad_x, strips, image_grads, *parameters)
     with on_device(x):
         for launch in prepared.launches:
-            run(kernels.backward_kernel, launch, known, *tensors, *launch.sizes)
+            run(
+                kernels.backward_kernel, launch, known,
+                grad, x, grad_x, strips, scratch, image_grads, *parameters, *launch.sizes,
+            )  # fmt: skip
         if wants_parameters:
-            for index, parameter in enumerate(parameters):
-                grads[index] = torch.empty_like(parameter, memory_format=torch.contiguous_format)
             launch = _prepare_parameters(shape, room)
-            known = traits([image_grads, *grads])
             run(kernels.parameter_kernel, launch, known, image_grads, *grads, *launch.sizes)
     return Gradients(grad_x, *grads)
 
 
-def on_device(x: Tensor) -> Any:
-    """Makes the device of a map the current one: Triton launches there."""
-    return torch.cuda.device(x.device if x.is_cuda else -1)
+def on_device(x: Tensor) -> AbstractContextManager[Any]:
+    """Makes the device of a map the current one, if it is not: Triton launches there."""
+    if not x.is_cuda or torch.cuda.current_device() == x.get_device():
+        return nullcontext()
+    return torch.cuda.device(x.device)
+
+
+def _layout(shape: Shape) -> torch.memory_format:
+    return torch.channels_last if shape.channels_last else torch.contiguous_format
+
+
+def _contiguous(*parameters: Tensor | None) -> list[Tensor | None]:
+    return [None if p is None else p.contiguous() for p in parameters]
 
 
 @lru_cache(maxsize=4096)
@@ -169,13 +180,13 @@ def _prepare_forward(shape: Shape, residual: bool, path: str | None) -> Prepared
     plan = make_plan(shape, False, path)
 
     def constants(cut: Cut, steps: Steps) -> dict[str, Any]:
-        strips = strip_tile(shape, cut, backward=False)
+        strips = strip_tile(shape, cut, backward=False) if steps.strips else _NO_STRIPS
         return dict(
-            _constants(shape, cut, residual, strips),
+            _constants(shape, cut, residual, steps, strips),
             ONE_TILE=strips.strip >= shape.longest,
-            MEANS=steps[0],
-            GATES=steps[1],
-            PRODUCT=steps[2],
+            MEANS=steps.sums,
+            GATES=steps.strips,
+            PRODUCT=steps.write,
         )
 
     strips = 2 * _strips(shape) + shape.images * 2 * shape.num_groups
@@ -188,16 +199,18 @@ def _prepare_backward(shape: Shape, residual: bool, wants_x: bool, path: str | N
     partials = _partials(shape, plan)
 
     def constants(cut: Cut, steps: Steps) -> dict[str, Any]:
-        rows, taps, along = weight_tile(shape, cut)
+        strips, weights = _NO_STRIPS, (1, 1, 1)
+        if steps.strips:
+            strips, weights = strip_tile(shape, cut, backward=True), weight_tile(shape, cut)
         return dict(
-            _constants(shape, cut, residual, strip_tile(shape, cut, backward=True)),
-            BLOCK_ROWS=rows,
-            BLOCK_TAPS=taps,
-            BLOCK_ALONG=along,
+            _constants(shape, cut, residual, steps, strips),
+            BLOCK_ROWS=weights[0],
+            BLOCK_TAPS=weights[1],
+            BLOCK_ALONG=weights[2],
             PARTIAL=partials > 0,
-            SUMS=steps[0],
-            GATES=steps[1],
-            PRODUCT=steps[2] and wants_x,
+            SUMS=steps.sums,
+            GATES=steps.strips,
+            PRODUCT=steps.write and wants_x,
         )
 
     return Prepared(
@@ -243,35 +256,41 @@ def _launches(
         chosen = [(plan.cut, _SUMS), (plan.strip_cut, _STRIPS)]
         if writes:
             chosen.append((plan.cut, _WRITE))
-    return tuple(
-        Launch(
-            (shape.images * (shape.channels // cut.channels) * cut.splits, 1, 1),
-            (
-                shape.images,
-                shape.height,
-                shape.width // vector(shape),
-                cut.splits,
-                cut.split_rows,
-                plan.cut.splits,
-            ),
-            constants(cut, steps),
+    launches = []
+    for cut, steps in chosen:
+        chosen_constants = constants(cut, steps)
+        sizes = (
+            shape.images,
+            shape.height,
+            shape.width // chosen_constants['VECTOR'],
+            cut.splits,
+            cut.split_rows,
+            plan.cut.splits,
         )
-        for cut, steps in chosen
-    )
+        programs = shape.images * (shape.channels // cut.channels) * cut.splits
+        launches.append(Launch((programs, 1, 1), sizes, chosen_constants))
+    return tuple(launches)
 
 
-def _constants(shape: Shape, cut: Cut, residual: bool, strips: StripTile) -> dict[str, Any]:
-    """The constants that both directions share."""
-    block_c, block_h, block_w = cut.tile
+def _constants(
+    shape: Shape, cut: Cut, residual: bool, steps: Steps, strips: StripTile
+) -> dict[str, Any]:
+    """The constants that both directions share.
+
+    What a launch has no use for is the same for all: the fewer combinations, the fewer kernels to
+    compile for maps of many sizes.
+    """
+    on_map = steps.sums or steps.write
+    block_c, block_h, block_w = cut.tile if on_map else (1, 1, 1)
     return dict(
         C=shape.channels,
         CHANNELS=cut.channels,
         GROUP=shape.group,
         FAN=shape.fan,
         K=shape.kernel_size,
-        VECTOR=vector(shape),
+        VECTOR=vector(shape) if on_map else 1,
         CHANNELS_LAST=shape.channels_last,
-        RESIDUAL=residual,
+        RESIDUAL=residual and steps.write,
         BLOCK_C=block_c,
         BLOCK_H=block_h,
         BLOCK_W=block_w,

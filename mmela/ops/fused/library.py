@@ -38,9 +38,8 @@ def ela_forward(
     """The attended map, and the vectors that backward needs."""
     from mmela.ops.fused import launch
 
-    return launch.forward(
-        x, conv_weight, gn_weight, gn_bias, scale, groups, num_groups, residual, eps
-    )
+    shape = launch.shape_of(x, conv_weight, groups, num_groups)
+    return launch.forward(shape, x, conv_weight, gn_weight, gn_bias, scale, residual, eps)
 
 
 @ela_forward.register_fake
@@ -78,9 +77,10 @@ def ela_backward(
     """The gradients of map and parameters; an operator returns no None, so empty tensors."""
     from mmela.ops.fused import launch
 
+    shape = launch.shape_of(x, conv_weight, groups, num_groups)
     grads = launch.backward(
-        grad, x, strips, conv_weight, gn_weight, gn_bias, scale, groups, num_groups, residual,
-        wants_x, wants_parameters,
+        shape, grad, x, strips, conv_weight, gn_weight, gn_bias, scale, residual, wants_x,
+        wants_parameters,
     )  # fmt: skip
     return tuple(x.new_empty(0) if g is None else g for g in grads)
 

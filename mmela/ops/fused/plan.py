@@ -32,6 +32,8 @@ CACHE_BYTES = 192 * 1024
 LONE_BYTES = 96 * 1024
 #: Bytes that neighbouring threads should find side by side: two sectors of a cache line.
 COALESCED_BYTES = 64
+#: Bytes that one instruction moves at most.
+VECTOR_BYTES = 16
 #: Bytes that a thread has on their way from a map, or in backward from two.
 THREAD_BYTES = 32
 #: Numbers of a tile of strips that a thread holds, forward and backward; more would cost the passes
@@ -209,8 +211,12 @@ def weight_tile(shape: Shape, cut: Cut) -> tuple[int, int, int]:
 
 
 def vector(shape: Shape) -> int:
-    """A power of two up to 16 that divides W: how many elements of a row may move at once."""
-    return math.gcd(shape.width, 16)
+    """How many elements of a row may move at once: up to 16 bytes, as a divisor of W.
+
+    A kernel is compiled for each, so there are no more of them than make a difference: none where
+    the elements that lie side by side are channels.
+    """
+    return 1 if shape.channels_last else math.gcd(shape.width, VECTOR_BYTES // shape.itemsize)
 
 
 def next_power(number: int) -> int:

@@ -10,7 +10,7 @@ do not. What a process changes in Triton's settings later is not seen; its launc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,22 +47,23 @@ class Launch:
     )
 
 
-def traits(tensors: Sequence[Tensor | None]) -> Hashable:
-    """What a compiled kernel depends on in its tensors.
+def traits(x: Tensor, *others: Tensor | None) -> Hashable:
+    """What a compiled kernel depends on in tensors that come from elsewhere.
 
     That is the device, and of each whether it is there, its dtype, and whether its address is a
-    multiple of 16 bytes.
+    multiple of 16 bytes. Tensors that are made for a launch need no look: their dtypes follow from
+    these, and PyTorch's allocators begin at such an address.
 
     Args:
-        tensors: In the kernel's order; the first is not None.
+        x: The map.
+        *others: Always in the same order.
     """
-    found: list[Any] = [tensors[0].get_device()]  # type: ignore[union-attr]
-    for tensor in tensors:
-        if tensor is None:
-            found.append(None)
-        else:
-            found += tensor.dtype, tensor.data_ptr() % 16 == 0
-    return tuple(found)
+    tensors = (x, *others)
+    return (
+        x.get_device(),
+        *[None if t is None else t.dtype for t in tensors],
+        *[t is None or t.data_ptr() % 16 == 0 for t in tensors],
+    )
 
 
 def run(kernel: Any, launch: Launch, known: Hashable, *arguments: Any) -> None:
@@ -71,7 +72,7 @@ def run(kernel: Any, launch: Launch, known: Hashable, *arguments: Any) -> None:
     Args:
         kernel: Always the same for one launch.
         launch: See there.
-        known: The :func:`traits` of the tensors among the arguments.
+        known: The :func:`traits` of the tensors that the arguments come from.
         arguments: Of the kernel, in its order, up to the constants. Those that are not tensors
             have the same type at each call, and integers the same value.
     """
