@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from mmela.ops import blocks
-from mmela.ops.reference import axis_gate, ela_reference
-from mmela.ops.strip_convolution import convolve
+from mmela.ops.reference import ela_reference, normed_gate, without_autocast
+from mmela.ops.strip_convolution import convolve, convolve_both
 
 
 def ela_lean(
@@ -50,17 +50,25 @@ def _gates(
     gn_weight: Tensor,
     gn_bias: Tensor,
     scale: Tensor | None,
-    **options: Any,
+    *,
+    groups: int,
+    num_groups: int,
+    eps: float,
 ) -> tuple[Tensor, Tensor]:
     """Strips to gates, (N, C, H) and (N, C, W), with the scale folded into the first."""
-    parameters = (conv_weight, gn_weight, gn_bias)
-    options['convolve'] = convolve
-    if z_h.shape == z_w.shape:
-        # On small maps the calls are what the gates cost: a square one makes them once.
-        y_h, y_w = axis_gate(torch.cat([z_h, z_w]), *parameters, **options).chunk(2)
-    else:
-        y_h = axis_gate(z_h, *parameters, **options)
-        y_w = axis_gate(z_w, *parameters, **options)
+    conv_weight = conv_weight.to(z_h.dtype)
+
+    def gate(u: Tensor) -> Tensor:
+        return normed_gate(u, gn_weight, gn_bias, num_groups=num_groups, eps=eps)
+
+    # Autocast would run the convolution in half precision, whatever the dtype of its input.
+    with without_autocast(z_h):
+        if z_h.shape == z_w.shape:
+            # On small maps the calls are what the gates cost: a square one makes them once.
+            y_h, y_w = gate(convolve(torch.cat([z_h, z_w]), conv_weight, groups=groups)).chunk(2)
+        else:
+            u_h, u_w = convolve_both(z_h, z_w, conv_weight, groups=groups)
+            y_h, y_w = gate(u_h), gate(u_w)
     if scale is not None:
         y_h = y_h * scale.to(y_h.dtype)[:, None]
     return y_h, y_w

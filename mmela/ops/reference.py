@@ -14,7 +14,6 @@ the sigmoid is computed in :func:`gate_dtype`, and the gates are cast to the dty
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -56,7 +55,6 @@ def axis_gate(
     groups: int,
     num_groups: int,
     eps: float = 1e-5,
-    convolve: Callable[..., Tensor] = F.conv1d,
 ) -> Tensor:
     """The gate of one axis: ``sigmoid(GroupNorm(Conv1d(z)))`` (paper, equations 5 and 6).
 
@@ -68,7 +66,6 @@ def axis_gate(
         groups: Groups of the convolution.
         num_groups: Groups of the normalisation.
         eps: Added to the variance of a group.
-        convolve: Computes the convolution; what it takes is that of PyTorch's.
 
     Returns:
         The gate, shape (N, C, L), values in (0, 1), dtype of ``z``. PyTorch convolves float32 on
@@ -78,10 +75,16 @@ def axis_gate(
     # Autocast would run the convolution in half precision, whatever the dtype of its input.
     with without_autocast(z):
         padding = conv_weight.size(-1) // 2
-        z = convolve(z, conv_weight.to(z.dtype), padding=padding, groups=groups)
-        return torch.sigmoid(
-            _group_norm(z, num_groups, gn_weight.to(z.dtype), gn_bias.to(z.dtype), eps)
-        )
+        u = F.conv1d(z, conv_weight.to(z.dtype), padding=padding, groups=groups)
+        return normed_gate(u, gn_weight, gn_bias, num_groups=num_groups, eps=eps)
+
+
+def normed_gate(
+    u: Tensor, gn_weight: Tensor, gn_bias: Tensor, *, num_groups: int, eps: float
+) -> Tensor:
+    """``sigmoid(GroupNorm(u))``, what :func:`axis_gate` does behind its convolution."""
+    normed = _group_norm(u, num_groups, gn_weight.to(u.dtype), gn_bias.to(u.dtype), eps)
+    return torch.sigmoid(normed)
 
 
 def _group_norm(z: Tensor, num_groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
