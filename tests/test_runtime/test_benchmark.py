@@ -1,6 +1,7 @@
 """The benchmarks: the clock, the account of memory and the arithmetic, against figures by hand."""
 
 import csv
+import dataclasses
 import math
 import time
 from functools import partial
@@ -21,9 +22,9 @@ from mmela.runtime.benchmark import (
 from mmela.runtime.benchmark.layers import LayerResult
 from mmela.runtime.benchmark.memory import measure_memory
 from mmela.runtime.benchmark.methods import METHODS
-from mmela.runtime.benchmark.model import INFERENCE, STEP, Pass
+from mmela.runtime.benchmark.model import INFERENCE, STEP, NetworkResult, Pass
 from mmela.runtime.benchmark.shapes import LARGE_BYTES, Case, enlarge, find_cases
-from mmela.runtime.benchmark.targets import find_targets, unit_bytes
+from mmela.runtime.benchmark.targets import find_targets, network_targets, unit_bytes
 from mmela.runtime.benchmark.timing import (
     Interval,
     best_medians,
@@ -201,7 +202,8 @@ def test_ratios_are_those_of_one_stretch_of_time():
 
 def test_targets_stand_beside_what_was_measured():
     first = find_targets(results_by_hand(), settings())
-    assert [(each.what, each.value, each.limit, each.verdict) for each in first] == [
+    assert {each.subject for each in first} == {'2x256x100x136 (cpu)'}
+    assert [(each.what, each.value, each.limit, each.verdict) for each in first[:-1]] == [
         ('forward / timm ELA', 1.0, 0.9, 'missed'),
         ('forward / plain', 0.625, 1.0, 'met'),
         ('forward + backward / plain', 0.6, 0.7, 'met'),
@@ -229,6 +231,45 @@ def test_targets_of_a_gpu_count_copies_by_what_fits_on_chip():
     assert found['forward + backward / plain'] == (pytest.approx(0.2), 0.333)
     assert found['forward + backward / torch.compile'] == (None, 0.8)
     assert found['forward / fastest spatial rival'] == (pytest.approx(1.2), 1.0)
+
+
+def test_a_layer_may_keep_two_sets_of_strips_and_no_map():
+    shape = (2, 256, 100, 136)
+    strips = 2 * 256 * (100 + 136) * 4  # bytes of one set
+    verdicts = {}
+    for sets in (1, 2, 3):
+        results = results_by_hand()
+        results[2] = dataclasses.replace(results[2], kept=sets * strips)
+        kept = find_targets(results, settings())[-1]
+        assert kept.what == 'kept beside x, in maps'
+        assert kept.value == pytest.approx(sets * strips / (math.prod(shape) * 4))
+        verdicts[sets] = kept.verdict
+    assert verdicts == {1: 'met', 2: 'met', 3: 'missed'}
+
+
+def network_by_hand(config, ratio, attended_bytes):
+    ratio = None if ratio is None else Interval(ratio, ratio, ratio)
+    step = Pass(STEP, 1.0, 1.0, ratio, 1000, attended_bytes, 200)
+    return NetworkResult(config, 2, (64, 64), 'float32', 0, 3, (step, step))
+
+
+def test_targets_of_networks_hold_memory_everywhere_and_time_on_a_gpu():
+    results = [
+        network_by_hand('configs/det/yolox/yolox_s-ela.py', 1.02, 1210),
+        network_by_hand('faster-rcnn_r50-ela.py', 1.02, 1220),
+        network_by_hand('deeplabv3_r50-ela.py', None, 1210),
+    ]
+    on_cpu = network_targets(results, CPU)
+    assert [(each.subject, each.verdict) for each in on_cpu] == [
+        ('yolox_s-ela', 'met'), ('faster-rcnn_r50-ela', 'missed'), ('deeplabv3_r50-ela', 'met')
+    ]  # fmt: skip
+    assert {(each.what, each.limit) for each in on_cpu} == {
+        ('training step, memory to bound', 1.01)
+    }
+    times = [t for t in network_targets(results, torch.device('cuda')) if 'time' in t.what]
+    assert [(each.limit, each.verdict) for each in times] == [
+        (1.01, 'missed'), (1.03, 'met'), (1.03, 'not measured')
+    ]  # fmt: skip
 
 
 def test_memory_of_a_network_is_held_against_the_outputs_it_must_keep():
@@ -317,6 +358,21 @@ def test_benchmark_model_writes_what_it_promises(tool, tiny_seg, tmp_path):
     assert [row['pass'] for row in rows] == [STEP, INFERENCE]
     assert rows[0]['attention_places'] == '6'  # two blocks in each of three stages
     assert path.with_suffix('.md').exists()
+
+
+def test_memory_can_be_measured_without_a_clock(tool, tiny_seg, tmp_path):
+    arguments = ['--device', 'cpu', '--batch', '2', '--out', tmp_path]
+    tool('analysis_tools/benchmark_model.py', tiny_seg, *arguments, '--pairs', '1')
+    status, _ = tool('analysis_tools/benchmark_model.py', tiny_seg, *arguments, '--memory-only')
+    assert status == 0
+    (alone,) = tmp_path.glob('memory_*.csv')
+    (beside,) = tmp_path.glob('model_*.csv')
+    for row, timed in zip(read(alone), read(beside), strict=True):
+        assert row['plain_ms'] == row['time_ratio'] == '' != timed['plain_ms']
+        for column in ('plain_bytes', 'attended_bytes', 'attention_output_bytes'):
+            assert row[column] == timed[column]
+    text = alone.with_suffix('.md').read_text()
+    assert 'time ratio' not in text and 'training step, memory to bound' in text
 
 
 @no_gpu

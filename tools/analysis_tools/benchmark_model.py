@@ -8,6 +8,7 @@ from pathlib import Path
 from mmela import runtime
 from mmela.runtime.benchmark import describe, measure_network, report, use_device
 from mmela.runtime.benchmark.machine import DTYPES
+from mmela.runtime.benchmark.targets import network_targets
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,6 +25,9 @@ def parse_args() -> argparse.Namespace:
         help='bfloat16 or float16: mixed precision, on a GPU; default: float32',
     )
     parser.add_argument('--pairs', type=int, default=200, help='how often both are run')
+    parser.add_argument(
+        '--memory-only', action='store_true', help='measure peak memory; nothing is timed'
+    )
     parser.add_argument(
         '--shape',
         nargs='+',
@@ -68,6 +72,7 @@ def main() -> int:
         The exit status; 2 for a mistake in what was asked for.
     """
     args = parse_args()
+    pairs = 0 if args.memory_only else 5 if args.quick else args.pairs
     with runtime.exit_on_user_error():
         device = use_device(args.device, args.threads)
         machine = describe(device)
@@ -81,7 +86,7 @@ def main() -> int:
                         cfg,
                         device,
                         DTYPES[args.dtype],
-                        pairs=5 if args.quick else args.pairs,
+                        pairs=pairs,
                         shape=args.shape,
                         batch=args.batch,
                         name=path,
@@ -89,12 +94,11 @@ def main() -> int:
                     )
                 )
         rows = report.network_rows(results, machine)
-        text = f'{report.heading(machine)}\n\n{report.network_table(rows)}'
-        if device.type == 'cuda':
-            text += f'\n\n{report.network_targets(results)}'
+        targets = report.target_table(network_targets(results, device), 'config')
+        text = f'{report.heading(machine)}\n\n{report.network_table(rows)}\n\n{targets}'
         print(text)
         if args.out:
-            stem = f'model_{machine.slug}_{args.dtype}'
+            stem = f'{"memory" if args.memory_only else "model"}_{machine.slug}_{args.dtype}'
             if len(results) == 1:
                 stem += f'_{Path(results[0].config).stem}'
             if args.recompute:

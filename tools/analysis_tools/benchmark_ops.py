@@ -69,7 +69,7 @@ def main() -> int:
             rows = report.layer_rows(results, settings, machine)
             text = f'{report.heading(machine)}\n\n{report.layer_table(rows)}'
             if targets:
-                text += f'\n\n{report.target_table(targets)}'
+                text += f'\n\n{report.target_table(targets, "map")}'
             if args.out:  # after every map: whatever ends the run, what was measured is kept
                 layout = '_channels-last' if args.channels_last else ''
                 stem = f'ops_{machine.slug}_{rows[0]["dtype"]}{layout}'

@@ -38,7 +38,7 @@ class Pass(NamedTuple):
 
     Attributes:
         name: :data:`STEP` or :data:`INFERENCE`.
-        plain: Median seconds without attention.
+        plain: Median seconds without attention; None where nothing was timed, as in the next two.
         attended: Median seconds with it.
         ratio: Of the pairs, with its 95 % interval.
         plain_bytes: Peak memory without attention: parameters, state of the optimizer, inputs and
@@ -49,9 +49,9 @@ class Pass(NamedTuple):
     """
 
     name: str
-    plain: float
-    attended: float
-    ratio: Interval
+    plain: float | None
+    attended: float | None
+    ratio: Interval | None
     plain_bytes: int
     attended_bytes: int
     output_bytes: int
@@ -118,7 +118,7 @@ def measure_network(
         cfg: A config of :func:`mmela.runtime.load_config`; it stays as it is.
         device: Where.
         dtype: Other than float32: mixed precision, as ``tools/train.py --amp``.
-        pairs: How many times both are run.
+        pairs: How many times both are run; 0 measures memory alone.
         shape: Height and width; None means what the config tests at.
         batch: Images; None means those of the config's training.
         name: Of the config, for the report; None means its file.
@@ -150,9 +150,11 @@ def measure_network(
 
     with MODELS.switch_scope_and_registry(scope), _quiet_logger():
         inputs = make_inputs(cfg, shape, batch, device)
-        plain = _build(cfg, plain_cfg, inputs, device, dtype, None)
+        # The first step makes the state of the optimizer; clocks need more before they are started.
+        warm_up = WARM_UP if pairs else 1
+        plain = _build(cfg, plain_cfg, inputs, device, dtype, None, warm_up)
         weights = plain.model.state_dict()
-        attended = _build(cfg, cfg.model, inputs, device, dtype, weights, recompute)
+        attended = _build(cfg, cfg.model, inputs, device, dtype, weights, warm_up, recompute)
         with _watched_outputs(attended.model) as outputs:
             attended.infer()
         passes = (
@@ -211,6 +213,7 @@ def _build(
     device: torch.device,
     dtype: torch.dtype,
     weights: Any,
+    warm_up: int,
     recompute: bool = False,
 ) -> _Network:
     """Builds a network, warms it up and measures its memory while the clock is not running."""
@@ -237,7 +240,7 @@ def _build(
             data = model.data_preprocessor(inputs, False)
             return model(**data, mode='tensor')
 
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         step()
         infer()
     resident = tensor_bytes([*model.parameters(), *model.buffers(), inputs['inputs']])
@@ -291,11 +294,12 @@ def _compare(
     is_step = name == STEP
     calls = (plain.step, attended.step) if is_step else (plain.infer, attended.infer)
     times = time_pairs(*calls, device, pairs)
+    timed = bool(times)
     return Pass(
         name,
-        plain=median_interval([first for first, _ in times]).median,
-        attended=median_interval([second for _, second in times]).median,
-        ratio=median_interval([second / first for first, second in times]),
+        plain=median_interval([first for first, _ in times]).median if timed else None,
+        attended=median_interval([second for _, second in times]).median if timed else None,
+        ratio=median_interval([second / first for first, second in times]) if timed else None,
         plain_bytes=plain.step_bytes if is_step else plain.infer_bytes,
         attended_bytes=attended.step_bytes if is_step else attended.infer_bytes,
         output_bytes=outputs,

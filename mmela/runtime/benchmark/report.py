@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shlex
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from mmela.runtime.benchmark.layers import LayerResult, Settings
 from mmela.runtime.benchmark.machine import Machine
 from mmela.runtime.benchmark.methods import COPY
-from mmela.runtime.benchmark.model import STEP, NetworkResult, Pass
+from mmela.runtime.benchmark.model import STEP, NetworkResult
 from mmela.runtime.benchmark.targets import Target
 from mmela.runtime.errors import UserError
 
@@ -35,10 +36,11 @@ Times are medians of interleaved samples, the best of the repeats; 'copies' are 
 the same map into a buffer, measured in the same stretch of time. Memory is in maps of the input's
 size: the peak of a forward pass without gradients and of forward + backward (output and gradients
 included), and what a forward pass keeps for backward beside its input and output."""
-_NETWORK_NOTE = """\
-Ratios are medians of the pairs with their 95 % interval. Memory is the peak, parameters and
-optimizer included; 'to bound' is its ratio to the peak without attention plus the outputs of the
-attention layers, which the next layers must keep."""
+_TIME_NOTE = 'Ratios are medians of the pairs with their 95 % interval.'
+_MEMORY_NOTE = (
+    "Memory is the peak, parameters and optimizer included; 'to bound' is its ratio to the peak "
+    'without attention plus the outputs of the attention layers, which the next layers must keep.'
+)
 
 
 def layer_rows(
@@ -74,7 +76,7 @@ def layer_rows(
             *machine,
         )
         row = dict(zip(LAYER_COLUMNS, values, strict=True))
-        rows.append({name: '' if value is None else value for name, value in row.items()})
+        rows.append({name: _cell(value) for name, value in row.items()})
     return rows
 
 
@@ -91,13 +93,10 @@ def network_rows(results: Sequence[NetworkResult], machine: Machine) -> list[dic
             values = (
                 *(result.config, each.name, result.batch, *result.shape, result.dtype),
                 *(result.pairs, result.places, result.recompute),
-                *(_scaled(each.plain, 1e3), _scaled(each.attended, 1e3)),
-                *(round(value, 4) for value in each.ratio),
+                *(_cell(_scaled(seconds, 1e3)) for seconds in (each.plain, each.attended)),
+                *(('', '', '') if each.ratio is None else (round(v, 4) for v in each.ratio)),
                 *(each.plain_bytes, each.attended_bytes, round(each.memory_ratio, 4)),
-                *(
-                    each.output_bytes,
-                    '' if each.memory_to_bound is None else round(each.memory_to_bound, 4),
-                ),
+                *(each.output_bytes, _cell(_rounded(each.memory_to_bound))),
                 *machine,
             )
             rows.append(dict(zip(NETWORK_COLUMNS, values, strict=True)))
@@ -137,18 +136,19 @@ def _layer_cells(row: Mapping[str, Any], on_gpu: bool) -> list[str]:
     return [row['method'], *(str(row[name]) for name in times), *maps]
 
 
-def target_table(targets: Sequence[Target]) -> str:
+def target_table(targets: Sequence[Target], subject: str) -> str:
     """Targets as Markdown, figure and limit side by side.
 
     Args:
-        targets: Of :func:`mmela.runtime.benchmark.targets.find_targets`.
+        targets: Of :mod:`mmela.runtime.benchmark.targets`.
+        subject: What they are about, in a word.
     """
-    head = ['map', 'figure', 'measured', 'at most', 'target']
+    head = [subject, 'figure', 'measured', 'at most', 'target']
     body = [
         [
-            f'{each.case.name} ({each.case.group})',
+            each.subject,
             each.what,
-            '' if each.value is None else f'{each.value:.3g}',
+            '' if each.value is None else f'{each.value:.4g}',
             f'{each.limit:g}',
             each.verdict,
         ]
@@ -163,7 +163,9 @@ def network_table(rows: Sequence[Mapping[str, Any]]) -> str:
     Args:
         rows: Of :func:`network_rows`.
     """
-    head = ['config', 'input', 'dtype', 'pass', 'without ms', 'with ms', 'time ratio', '95 %']
+    timed = any(row['time_ratio'] != '' for row in rows)
+    head = ['config', 'input', 'dtype', 'pass']
+    head += ['without ms', 'with ms', 'time ratio', '95 %'] if timed else []
     head += ['without MB', 'with MB', 'memory ratio', 'to bound']
     body = [
         [
@@ -171,10 +173,7 @@ def network_table(rows: Sequence[Mapping[str, Any]]) -> str:
             f'{row["batch"]} x {row["height"]} x {row["width"]}',
             row['dtype'],
             row['pass'] + ', recompute' * (row['recompute'] and row['pass'] == STEP),
-            str(row['plain_ms']),
-            str(row['attended_ms']),
-            f'{row["time_ratio"]:.3f}',
-            f'{row["time_ratio_low"]:.3f} to {row["time_ratio_high"]:.3f}',
+            *(_time_cells(row) if timed else ()),
             f'{row["plain_bytes"] / 1e6:.1f}',
             f'{row["attended_bytes"] / 1e6:.1f}',
             f'{row["memory_ratio"]:.3f}',
@@ -182,7 +181,17 @@ def network_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return f'{_markdown(head, body)}\n\n{_NETWORK_NOTE}'
+    note = f'{_TIME_NOTE} {_MEMORY_NOTE}' if timed else _MEMORY_NOTE
+    return f'{_markdown(head, body)}\n\n{textwrap.fill(note, 100)}'
+
+
+def _time_cells(row: Mapping[str, Any]) -> list[str]:
+    return [
+        str(row['plain_ms']),
+        str(row['attended_ms']),
+        f'{row["time_ratio"]:.3f}',
+        f'{row["time_ratio_low"]:.3f} to {row["time_ratio_high"]:.3f}',
+    ]
 
 
 def heading(machine: Machine) -> str:
@@ -229,6 +238,14 @@ def ratio(value: float | None, unit: float | None) -> float | None:
     return None if value is None or not unit else round(value / unit, 3)
 
 
+def _cell(value: Any) -> Any:
+    return '' if value is None else value
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else round(value * factor, 2)
 
@@ -241,25 +258,3 @@ def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append(f'| {" | ".join(cells)} |'.rstrip())
     return '\n'.join(lines)
-
-
-def network_targets(results: Sequence[NetworkResult]) -> str:
-    """What the project asks of whole networks, beside the figures.
-
-    Args:
-        results: Of :func:`mmela.runtime.benchmark.model.measure_network`.
-    """
-    head = ['config', 'figure', 'measured', 'at most', 'target']
-    body = []
-    for result in results:
-        step: Pass = result.passes[0]
-        limit = 1.01 if 'yolox' in result.config else 1.03
-        for what, value, most in (
-            ('training step, time', step.ratio.median, limit),
-            ('training step, memory to bound', step.memory_to_bound, 1.01),
-        ):
-            if value is None:
-                continue
-            verdict = 'met' if value <= most else 'missed'
-            body.append([Path(result.config).stem, what, f'{value:.3f}', f'{most:g}', verdict])
-    return _markdown(head, body)

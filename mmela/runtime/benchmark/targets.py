@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from mmela.attentions.ela import VARIANTS
 from mmela.runtime.benchmark.layers import LayerResult, Settings
 from mmela.runtime.benchmark.methods import COPY, SPATIAL
+from mmela.runtime.benchmark.model import NetworkResult
 from mmela.runtime.benchmark.shapes import Case
 
 #: Shared memory of an SM of an H100 or H200: the chip, as the targets mean it.
@@ -19,13 +23,13 @@ class Target(NamedTuple):
     """One figure that must not be above its limit.
 
     Attributes:
-        case: The map.
+        subject: The map or the network.
         what: The figure.
         value: As measured; None where it was not.
         limit: The target.
     """
 
-    case: Case
+    subject: str
     what: str
     value: float | None
     limit: float
@@ -54,8 +58,27 @@ def find_targets(results: Sequence[LayerResult], settings: Settings) -> list[Tar
         return []
     by_name = {result.method: result for result in results}
     return [
-        Target(case, *each) for each in _RULES[case.group](case, by_name, settings.dtype.itemsize)
+        Target(f'{case.name} ({case.group})', *each)
+        for each in _RULES[case.group](case, by_name, settings.dtype.itemsize)
     ]
+
+
+def network_targets(results: Sequence[NetworkResult], device: torch.device) -> list[Target]:
+    """The targets of whole networks.
+
+    Args:
+        results: Of :func:`mmela.runtime.benchmark.model.measure_network`.
+        device: Where they were measured: times are asked for on a GPU alone.
+    """
+    targets = []
+    for result in results:
+        step, config = result.passes[0], Path(result.config).stem
+        if device.type == 'cuda':
+            limit = 1.01 if config.startswith('yolox') else 1.03
+            value = None if step.ratio is None else step.ratio.median
+            targets.append(Target(config, 'training step, time', value, limit))
+        targets.append(Target(config, 'training step, memory to bound', step.memory_to_bound, 1.01))
+    return targets
 
 
 _Figure = tuple[str, float | None, float]
@@ -70,6 +93,7 @@ def _for_cpu(case: Case, results: _Results, itemsize: int) -> Iterator[_Figure]:
     yield 'forward + backward / plain', _ratio(results, 'training', 'ELA lean', 'ELA plain'), limit
     against = _ratio(results, 'training', 'ELA lean', 'timm ELA')
     yield 'forward + backward / timm ELA', against, 1.0
+    yield _kept(case, results, 'ELA lean', itemsize)
 
 
 def _for_large(case: Case, results: _Results, itemsize: int) -> Iterator[_Figure]:
@@ -87,6 +111,7 @@ def _for_large(case: Case, results: _Results, itemsize: int) -> Iterator[_Figure
         ratios = [_ratio(results, direction, 'ELA fused', name) for name in SPATIAL]
         known = [ratio for ratio in ratios if ratio is not None]
         yield f'{title} / fastest spatial rival', max(known, default=None), 1.0
+    yield _kept(case, results, 'ELA fused', itemsize)
 
 
 def _for_real(case: Case, results: _Results, itemsize: int) -> Iterator[_Figure]:
@@ -97,9 +122,22 @@ def _for_real(case: Case, results: _Results, itemsize: int) -> Iterator[_Figure]
     yield 'forward + backward - 3 copies, us', _micro(_less(ela.training, copy.training, 3)), 15
     yield 'host, forward, us', _micro(ela.host_forward), 60
     yield 'host, forward + backward, us', _micro(ela.host_training), 150
+    yield _kept(case, results, 'ELA fused', itemsize)
 
 
 _RULES = {'cpu': _for_cpu, 'large': _for_large, 'real': _for_real}
+
+
+def _kept(case: Case, results: _Results, name: str, itemsize: int) -> _Figure:
+    """What is kept beside the map, in maps: two sets of strips in float32, and no more.
+
+    The tenth on top is for one number a group and axis, and for the rounding of allocators.
+    """
+    _, _, height, width = case.map
+    map_bytes = math.prod(case.map) * itemsize
+    kept = results[name].kept if name in results else None
+    strips = 2 * 4 * (1 / height + 1 / width) / itemsize
+    return 'kept beside x, in maps', None if kept is None else kept / map_bytes, 1.1 * strips
 
 
 def unit_bytes(case: Case, itemsize: int) -> int:
