@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 from mmela.errors import ConfigError
@@ -112,21 +113,30 @@ def _ela_fused() -> Any:
     return ela_fused
 
 
+def _question(name: str) -> Callable[[], bool]:
+    # `torch.compiler.is_compiling` came with torch 2.3, `is_exporting` with 2.7; mmela runs beside
+    # older ones too.
+    return getattr(getattr(torch, 'compiler', None), name, lambda: False)
+
+
+_is_compiling = _question('is_compiling')
+_is_exporting = _question('is_exporting')
+
+
 def _is_exported() -> bool:
     """Whether a tracer or exporter is reading the program.
 
     They need the plain formula, which consists of standard operators.
     """
-    exporting = _probe('is_exporting')
-    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or exporting
+    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or _is_exporting()
 
 
 def _is_transformed() -> bool:
-    """Whether a transform of ``torch.func`` is at work.
+    """Whether a transform of ``torch.func`` or forward-mode differentiation is at work.
 
-    It cannot look into a hand-written backward, and differentiates the formula.
+    They cannot look into a hand-written backward, and differentiate the formula.
     """
-    return _transform_stack() is not None
+    return _transform_stack() is not None or forward_ad._current_level >= 0
 
 
 try:  # not public, and the only way to tell
@@ -135,14 +145,3 @@ except AttributeError:
 
     def _transform_stack() -> None:
         return None
-
-
-def _is_compiling() -> bool:
-    return _probe('is_compiling')
-
-
-def _probe(name: str) -> bool:
-    # `torch.compiler.is_compiling` came with torch 2.3, `is_exporting` with 2.7; mmela runs beside
-    # older ones too.
-    function = getattr(getattr(torch, 'compiler', None), name, None)
-    return bool(function and function())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from mmela import ELA
 from mmela.ops import ela, ela_gates, ela_lean, ela_reference
@@ -257,6 +258,20 @@ def test_transforms_of_torch_func_see_the_plain_formula(transform):
         torch.testing.assert_close(found, (gradient * direction).sum())
     else:
         torch.testing.assert_close(torch.func.vmap(layer)(x[None])[0], layer(x))
+
+
+@pytest.mark.parametrize('recording', [True, False])
+def test_forward_mode_differentiation_sees_the_plain_formula(recording):
+    x, *parameters = make_inputs((2, 16, 5, 6))
+    direction = torch.randn_like(x)
+    options = dict(groups=4, num_groups=8)
+    expected = torch.func.jvp(
+        lambda x: ela_reference(x, *parameters, **options), (x,), (direction,)
+    )[1]
+    # Without gradients in reverse, a tangent that is dropped would go unnoticed.
+    with torch.set_grad_enabled(recording), forward_ad.dual_level():
+        out = ela(forward_ad.make_dual(x, direction), *parameters, **options)
+        torch.testing.assert_close(forward_ad.unpack_dual(out).tangent, expected)
 
 
 def test_tracing_sees_the_plain_formula():

@@ -30,6 +30,11 @@ def ela_fused(
 
     Arguments and result as in :func:`mmela.ops.ela`.
     """
+    if not torch.is_grad_enabled():
+        # Autograd would take as long as the rest of the call.
+        shape = launch.shape_of(x, conv_weight, groups, num_groups)
+        parameters = (conv_weight, gn_weight, gn_bias, scale)
+        return launch.forward(shape, x, *parameters, residual, eps)[0]
     out: Tensor = _FusedELA.apply(
         x, conv_weight, gn_weight, gn_bias, scale, groups, num_groups, residual, eps
     )

@@ -35,20 +35,20 @@ def unavailable(
     Returns:
         Half a sentence, or None where they can.
     """
-    device = x.device
-    description = (
-        device.type, device.index, x.dtype, tuple(x.shape), conv_weight.size(2), groups, num_groups
-    )  # fmt: skip
+    description = (x.device, x.dtype, x.shape, conv_weight.size(2), groups, num_groups)
     if not probe:
-        return _first_fault(*description) or known_probe_fault(device.type, device.index)
-    fault = _first_fault_kept(*description)
-    return fault or (_probe_fault(device) if device.type == 'cuda' else None)
+        return _first_fault(*description) or known_probe_fault(x.device.type, x.device.index)
+    return _first_fault_kept(*description) or (_probe_fault(x.device) if x.is_cuda else None)
 
 
 def _first_fault(
-    kind: str, index: int | None, dtype: torch.dtype, shape: tuple[int, ...], *layer: int
+    device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], *layer: int
 ) -> str | None:
-    return toolchain_fault() or device_fault(kind, index) or _shape_fault(dtype, shape, *layer)
+    return (
+        toolchain_fault()
+        or device_fault(device.type, device.index)
+        or _shape_fault(dtype, shape, *layer)
+    )
 
 
 _first_fault_kept = lru_cache(maxsize=4096)(_first_fault)  # compilers warn of a cache
