@@ -170,11 +170,10 @@ def backward_kernel(grad_ptr, x_ptr, grad_x_ptr, strips_ptr, scratch_ptr, grads_
         )  # fmt: skip
         tl.debug_barrier()
         if grads_ptr is not None:
-            if split == 0:
-                weight_backward(
-                    conv_grads_ptr, means_ptr, parameters_ptr, first_channel, H, W,
-                    C, CHANNELS, FAN, K, BLOCK_ROWS, BLOCK_TAPS, BLOCK_ALONG,
-                )  # fmt: skip
+            weight_backward(
+                conv_grads_ptr, means_ptr, parameters_ptr, first_channel, split, splits, H, W,
+                C, CHANNELS, FAN, K, BLOCK_ROWS, BLOCK_TAPS, BLOCK_ALONG,
+            )  # fmt: skip
         if grad_x_ptr is not None:
             means_backward(
                 conv_grads_ptr, mean_grads_ptr, weight_ptr, first_channel, H, W,

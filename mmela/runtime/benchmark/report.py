@@ -148,7 +148,7 @@ def target_table(targets: Sequence[Target], subject: str) -> str:
         [
             each.subject,
             each.what,
-            '' if each.value is None else f'{each.value:.4g}',
+            '' if each.value is None else f'{each.value:.3f}',
             f'{each.limit:g}',
             each.verdict,
         ]
