@@ -346,6 +346,13 @@ def test_benchmark_ops_writes_what_it_promises(tool, tmp_path):
     assert '`python benchmark_ops.py --device cpu --quick --shapes 2x32x12x16 --methods' in text
 
 
+def test_files_of_other_maps_do_not_replace_each_other(tool, tmp_path):
+    for shape in ('2x32x4x4', '2x32x4x5'):
+        arguments = ['--device', 'cpu', '--quick', '--shapes', shape, '--methods', 'ELA lean']
+        assert tool('analysis_tools/benchmark_ops.py', *arguments, '--out', tmp_path)[0] == 0
+    assert len(list(tmp_path.glob('ops_*_float32_2x32x4x*.csv'))) == 2
+
+
 def test_benchmark_model_writes_what_it_promises(tool, tiny_seg, tmp_path):
     status, _ = tool(
         'analysis_tools/benchmark_model.py', tiny_seg, '--device', 'cpu', '--pairs', '2',

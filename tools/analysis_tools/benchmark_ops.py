@@ -72,7 +72,8 @@ def main() -> int:
                 text += f'\n\n{report.target_table(targets, "map")}'
             if args.out:  # after every map: whatever ends the run, what was measured is kept
                 layout = '_channels-last' if args.channels_last else ''
-                stem = f'ops_{machine.slug}_{rows[0]["dtype"]}{layout}'
+                chosen = f'_{"-".join(args.shapes)}' if args.shapes else ''
+                stem = f'ops_{machine.slug}_{rows[0]["dtype"]}{layout}{chosen}'
                 path = report.write(args.out, stem, rows, text)
         print(text)
         if args.out:

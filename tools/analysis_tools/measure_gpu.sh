@@ -17,6 +17,15 @@ device=${1:-cuda:0}
 out=${OUT:-benchmarks}
 python=${PYTHON:-python}
 if [ -z "${PYTHON:-}" ] && [ -x .venv/bin/python ]; then python=.venv/bin/python; fi
+# This checkout, whatever is installed; and the device that was asked for, for the tests too.
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+case $device in
+  cuda:*)
+    IFS=, read -r -a visible <<< "${CUDA_VISIBLE_DEVICES:-}"
+    export CUDA_VISIBLE_DEVICES="${visible[${device#cuda:}]:-${device#cuda:}}"
+    device=cuda:0
+    ;;
+esac
 failed=()
 
 stage() {
@@ -50,14 +59,21 @@ model=tools/analysis_tools/benchmark_model.py
 det=configs/det/faster_rcnn/faster-rcnn_r50-ela-b-c3-c5_fpn_1x_coco.py
 seg=configs/seg/deeplabv3/deeplabv3_r50-d8-ela-s-c3-c5_4xb4-20k_voc12aug-512x512.py
 yolox=configs/det/yolox/yolox_s-ela-t_8xb8-300e_coco.py
+# MMCV's RoIAlign has no bfloat16; that of torchvision computes in float32 under autocast.
+roi_align=model.roi_head.bbox_roi_extractor.roi_layer.use_torchvision=True
+layers=('ELA plain' 'ELA lean' 'ELA fused' SE ECA CBAM CoordAtt 'timm ELA' 'timm CBAM' 'timm CoordAtt')
 
 # Layers in bfloat16, then whole networks at the batch of their configs, then the rest of the layers.
-stage 300 "$python" $ops --device "$device" --dtype bfloat16 --shapes large real --repeats 1 \
-  --out "$out"
+# Only the large maps are held against torch.compile, which compiles each method and map anew.
+stage 150 "$python" $ops --device "$device" --dtype bfloat16 --shapes real --repeats 1 \
+  --methods "${layers[@]}" --out "$out"
+stage 300 "$python" $ops --device "$device" --dtype bfloat16 --shapes large --repeats 1 \
+  --methods "${layers[@]}" 'ELA compiled' --out "$out"
 stage 150 "$python" $model $seg --device "$device" --dtype bfloat16 --out "$out"
 stage 150 "$python" $model $yolox --device "$device" --dtype bfloat16 --out "$out"
-stage 200 "$python" $model $det --device "$device" --dtype bfloat16 --shape 800 1344 --out "$out"
-stage 120 "$python" $ops --device "$device" --dtype float16 --shapes large real --repeats 1 \
+stage 200 "$python" $model $det --device "$device" --dtype bfloat16 --shape 800 1344 \
+  --cfg-options $roi_align --out "$out"
+stage 120 "$python" $ops --device "$device" --dtype float16 --shapes real large --repeats 1 \
   --methods 'ELA plain' 'ELA lean' 'ELA fused' CBAM CoordAtt 'timm ELA' --out "$out"
 stage 120 "$python" $ops --device "$device" --dtype bfloat16 --shapes large --repeats 1 \
   --channels-last --methods 'ELA plain' 'ELA fused' CoordAtt --out "$out"

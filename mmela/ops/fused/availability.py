@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import torch
@@ -35,18 +37,25 @@ def unavailable(
     Returns:
         Half a sentence, or None where they can.
     """
-    description = (x.device, x.dtype, x.shape, conv_weight.size(2), groups, num_groups)
+    description = (
+        x.device, conv_weight.device, x.dtype, x.shape, conv_weight.size(2), groups, num_groups
+    )  # fmt: skip
     if not probe:
         return _first_fault(*description) or known_probe_fault(x.device.type, x.device.index)
     return _first_fault_kept(*description) or (_probe_fault(x.device) if x.is_cuda else None)
 
 
 def _first_fault(
-    device: torch.device, dtype: torch.dtype, shape: tuple[int, ...], *layer: int
+    device: torch.device,
+    layer_device: torch.device,
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    *layer: int,
 ) -> str | None:
     return (
         toolchain_fault()
         or device_fault(device.type, device.index)
+        or (None if device == layer_device else f'the map is on {device}, the layer elsewhere')
         or _shape_fault(dtype, shape, *layer)
     )
 
@@ -88,8 +97,9 @@ def device_fault(kind: str, index: int | None) -> str | None:
 # once for the device's properties, which it could not trace.
 device_fault._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
-#: What the probe found on each device that it has run on.
+#: What the probe found on each device that it has run on, and what lets one run at a time.
 _probed: dict[torch.device, str | None] = {}
+_probing = Lock()
 
 
 def known_probe_fault(kind: str, index: int | None) -> str | None:
@@ -110,21 +120,31 @@ def _probe_fault(device: torch.device) -> str | None:
         return _probed[device]
     if device.type == 'cuda' and torch.cuda.is_current_stream_capturing():
         return None  # a graph must not hold the probe, nor break off for it
-    sentence = None
+    with _probing:
+        if device not in _probed:
+            # Modes, hooks on saved tensors and autocast belong to a thread. The first map may come
+            # under any of them, activation checkpointing included; a new thread is under none.
+            with ThreadPoolExecutor(1) as thread:
+                _probed[device] = thread.submit(_run_probe, device).result()
+            if _probed[device] is not None:
+                warnings.warn(
+                    f'mmela: the fused kernels are not used: {_probed[device]}.', stacklevel=2
+                )
+    return _probed[device]
+
+
+def _run_probe(device: torch.device) -> str | None:
     try:
-        # Whoever serves a network may be in inference mode.
-        with torch.inference_mode(False), torch.enable_grad():
-            deviation = deviation_from_formula(device)
-        if not deviation < _TOLERANCE:
-            sentence = f'on {device} they are off the formula by {deviation:.1g}'
+        deviation = deviation_from_formula(device)
     except torch.cuda.OutOfMemoryError:
         raise  # it says nothing about the kernels
     except Exception as error:  # whatever it is, there is another implementation
-        sentence = f'Triton fails on {device} ({error})'
-    if sentence is not None:
-        warnings.warn(f'mmela: the fused kernels are not used: {sentence}.', stacklevel=2)
-    _probed[device] = sentence
-    return sentence
+        return f'Triton fails on {device} ({error})'
+    return (
+        None
+        if deviation < _TOLERANCE
+        else f'on {device} they are off the formula by {deviation:.1g}'
+    )
 
 
 def deviation_from_formula(device: torch.device) -> float:

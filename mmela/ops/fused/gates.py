@@ -195,15 +195,20 @@ def means_backward(conv_grads_ptr, mean_grads_ptr, weight_ptr, first_channel, H,
 def weight_backward(conv_grads_ptr, means_ptr, grads_ptr, first_channel, split, splits, H, W,
                     C: tl.constexpr, CHANNELS: tl.constexpr, FAN: tl.constexpr, K: tl.constexpr,
                     BLOCK_ROWS: tl.constexpr, BLOCK_TAPS: tl.constexpr,
-                    BLOCK_ALONG: tl.constexpr):  # fmt: skip
+                    BLOCK_ALONG: tl.constexpr, SHARED: tl.constexpr):  # fmt: skip
     """What the convolution's weight gets from this image.
 
     A tile of (channels, taps, places) is summed over its places once at the end: a sum for each tap
-    would cost a round of shuffles each. The programs that share a unit take turns at its tiles: for
-    one alone they are a chain of loads as long as the rest of its work.
+    would cost a round of shuffles each. Where programs share a unit they take turns at its tiles:
+    for one alone they are a chain of loads as long as the rest of its work.
     """
     tap_tile = tl.arange(0, BLOCK_TAPS)
-    for begin_row in range(split * BLOCK_ROWS, CHANNELS, splits * BLOCK_ROWS):
+    first_row = 0
+    step = BLOCK_ROWS
+    if SHARED:
+        first_row = split * BLOCK_ROWS
+        step = splits * BLOCK_ROWS
+    for begin_row in range(first_row, CHANNELS, step):
         row = begin_row + tl.arange(0, BLOCK_ROWS)
         known = row < CHANNELS
         channel = tl.where(known, first_channel + row, 0)

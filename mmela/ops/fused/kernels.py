@@ -172,7 +172,7 @@ def backward_kernel(grad_ptr, x_ptr, grad_x_ptr, strips_ptr, scratch_ptr, grads_
         if grads_ptr is not None:
             weight_backward(
                 conv_grads_ptr, means_ptr, parameters_ptr, first_channel, split, splits, H, W,
-                C, CHANNELS, FAN, K, BLOCK_ROWS, BLOCK_TAPS, BLOCK_ALONG,
+                C, CHANNELS, FAN, K, BLOCK_ROWS, BLOCK_TAPS, BLOCK_ALONG, PARTIAL,
             )  # fmt: skip
         if grad_x_ptr is not None:
             means_backward(

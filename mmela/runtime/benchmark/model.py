@@ -261,7 +261,8 @@ def _optimizer(cfg: Config, model: nn.Module, dtype: torch.dtype) -> Any:
         settings.type = 'AmpOptimWrapper'
         settings.dtype = str(dtype).removeprefix('torch.')
         if dtype == torch.float16:
-            settings.loss_scale = 'dynamic'
+            # With random weights a large scale overflows, and a step that is skipped tells nothing.
+            settings.loss_scale = 1.0
     else:
         settings.type = 'OptimWrapper'
         for name in ('dtype', 'loss_scale'):
