@@ -45,7 +45,7 @@ def test_faster_rcnn_with_images_of_any_aspect_ratio():
     sides = range(800, 1345, 32)
     sizes = list(itertools.product(sides, sides))
     assert len(sizes) * len(STAGES) * 2 == 1944  # maps and directions: none has its own kernels
-    assert len(kernels('B', 2, sizes)) == 126
+    assert len(kernels('B', 2, sizes)) == 106
 
 
 def test_yolox_with_its_sizes_of_every_tenth_batch():

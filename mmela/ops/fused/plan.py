@@ -29,13 +29,17 @@ PATHS = ('one', 'split')
 CACHE_BYTES = 192 * 1024
 #: Where units are fewer than SMs, one program reads its unit through one SM; up to this size that
 #: takes less time than a second launch.
-LONE_BYTES = 96 * 1024
+LONE_BYTES = 48 * 1024
 #: Bytes that neighbouring threads should find side by side: two sectors of a cache line.
 COALESCED_BYTES = 64
 #: Bytes that one instruction moves at most.
 VECTOR_BYTES = 16
 #: Bytes that a thread has on their way from a map, or in backward from two.
 THREAD_BYTES = 32
+#: Bytes of a channel that a tile takes at least, if its share has as many.
+RUN_BYTES = 256
+#: What a tile costs beside its elements, in elements of a thread: barriers, addresses, sums.
+TILE_ELEMENTS = 10
 #: Numbers of a tile of strips that a thread holds, forward and backward; more would cost the passes
 #: over the map their registers.
 STRIP_ELEMENTS = (16, 4)
@@ -263,13 +267,30 @@ def _cut(shape: Shape, channels: int, splits: int, warps: int, backward: bool) -
             least = max(least // 2, width)
     warps = min(max(warps, least // (32 * elements)), MAX_WARPS)
     room = max(warps * 32 * elements, least)
-    if shape.channels_last:
-        # As many channels as lie side by side, then rows.
-        block = min(next_power(channels), room // width)
-        height = min(next_power(rows), room // (width * block))
-    else:
-        height = min(next_power(rows), room // width)
-        block = min(next_power(channels), room // (width * height))
+    block, height = _tile(shape, channels, rows, width, warps, room)
     # A split has whole tiles of rows, if it has several.
     rows = _ceil(rows, height) * height
     return Cut(channels, _ceil(shape.height, rows), rows, (block, height, width), warps)
+
+
+def _tile(
+    shape: Shape, channels: int, rows: int, width: int, warps: int, room: int
+) -> tuple[int, int]:
+    """The channels and rows of the tile that gets through a program's share with least work."""
+    most = min(next_power(channels), room // width)
+
+    def work(tile: tuple[int, int]) -> float:
+        # Every row of tiles costs as much again for its gates and its sums over H.
+        tiles = _ceil(channels, tile[0]) * (_ceil(rows, tile[1]) + 1)
+        return tiles * (math.prod(tile) * width / (warps * 32) + TILE_ELEMENTS)
+
+    heights = [1 << n for n in range(next_power(rows).bit_length())]
+    if shape.channels_last:
+        tiles = [(most, height) for height in heights]  # what lies side by side, then rows
+    else:
+        # Rows of a channel lie behind one another: memory likes to be read in stretches.
+        least = min(RUN_BYTES, rows * shape.width * shape.itemsize)
+        long_enough = [h for h in heights if h * shape.width * shape.itemsize >= least]
+        tiles = [(min(most, max(room // (width * h), 1)), h) for h in long_enough]
+    fitting = [tile for tile in tiles if math.prod(tile) * width <= room]
+    return min(fitting or tiles[:1], key=work)
