@@ -49,8 +49,9 @@ PROCESSORS = {80: 108, 90: 132}
 
 
 class Row(NamedTuple):
-    """One kernel: what was compiled, and what became of it."""
+    """One kernel: what was compiled, by which Triton, and what became of it."""
 
+    triton: str
     capability: int
     network: str
     variant: str
@@ -89,7 +90,7 @@ def compile_kernels(
     Raises:
         ConfigError: If Triton is missing, or runs as an interpreter.
     """
-    kernels, launch = _import_kernels()
+    version, kernels, launch = _import_kernels()
     for capability, site, form, dtype, last in itertools.product(
         capabilities, sites, forms, dtypes, channels_last
     ):
@@ -102,6 +103,7 @@ def compile_kernels(
         ):
             for each in prepared.launches:
                 yield Row(
+                    version,
                     capability,
                     site.network,
                     site.variant,
@@ -117,7 +119,7 @@ def compile_kernels(
                 )
 
 
-def _import_kernels() -> tuple[Any, Any]:
+def _import_kernels() -> tuple[str, Any, Any]:
     try:
         import triton
     except ImportError as error:
@@ -130,7 +132,7 @@ def _import_kernels() -> tuple[Any, Any]:
         raise ConfigError(
             'TRITON_INTERPRET=1 is set, and an interpreter compiles nothing: unset it.'
         )
-    return kernels, launch
+    return triton.__version__, kernels, launch
 
 
 def _shape(site: Site, dtype: str, channels_last: bool, capability: int) -> Any:

@@ -62,6 +62,17 @@ def add_partials(part_ptr, strips_ptr, first_channel, image, images, H, W, parti
 
 
 @triton.jit
+def tap_product(strips, weights, tap, valid, length, place, K: tl.constexpr,
+                TRANSPOSED: tl.constexpr):  # fmt: skip
+    """One tap of a convolution: a weight for each row, times the row's strip, shifted."""
+    at = place[None, :] + (K // 2 - tap if TRANSPOSED else tap - K // 2)
+    inside = valid[:, None] & (at >= 0) & (at < length[:, None])
+    neighbours = tl.load(strips[:, None] + at, mask=inside, other=0.0)
+    weight = tl.load(weights + tap, mask=valid, other=0.0).to(tl.float32)
+    return weight[:, None] * neighbours
+
+
+@triton.jit
 def convolve(strips_ptr, weight_ptr, axis, channel, valid, length, place, H, W, C: tl.constexpr,
              FAN: tl.constexpr, K: tl.constexpr, TRANSPOSED: tl.constexpr):  # fmt: skip
     """A tile of the grouped convolution of strips, or of its transpose.
@@ -71,21 +82,19 @@ def convolve(strips_ptr, weight_ptr, axis, channel, valid, length, place, H, W, 
     """
     total = tl.zeros([channel.shape[0], place.shape[0]], tl.float32)
     first = channel // FAN * FAN
-    # Not unrolled: a tile's loads are enough to hide one another, and the registers of several
-    # rounds would leave fewer programs to an SM.
-    for step in range(FAN * K):
-        source = first + step // K
-        tap = step % K
+    for member in range(FAN):
+        source = first + member
+        strips = strips_ptr + strip_offset(axis, source, H, W, C)
         if TRANSPOSED:
-            weight_at = (source * FAN + channel - first) * K + tap
-            shift = K // 2 - tap
+            weights = weight_ptr + (source * FAN + channel - first) * K
         else:
-            weight_at = channel * FAN * K + step
-            shift = tap - K // 2
-        at = place[None, :] + shift
-        inside = valid[:, None] & (at >= 0) & (at < length[:, None])
-        offset = strip_offset(axis, source, H, W, C)
-        neighbours = tl.load(strips_ptr + offset[:, None] + at, mask=inside, other=0.0)
-        weight = tl.load(weight_ptr + weight_at, mask=valid, other=0.0).to(tl.float32)
-        total += weight[:, None] * neighbours
+            weights = weight_ptr + (channel * FAN + member) * K
+        if FAN > 1 and K < 10:
+            # All taps of an input at once: a third of the instructions, and their loads hide one
+            # another. One input alone has wider tiles, for which registers would not do.
+            for tap in tl.static_range(K):
+                total += tap_product(strips, weights, tap, valid, length, place, K, TRANSPOSED)
+        else:
+            for tap in range(K):
+                total += tap_product(strips, weights, tap, valid, length, place, K, TRANSPOSED)
     return total
