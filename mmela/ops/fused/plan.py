@@ -12,10 +12,12 @@ are its own. So:
   several programs to a unit; then the product, whose programs repeat the small work on the strips
   of their unit where that costs less than a launch, or find it done by a launch between.
 
-A launch costs 2 to 3 microseconds on the device, as much as reading about 200 KB through one SM or
-10 MB through all of them. To keep memory busy an SM needs some 30 KB on their way, hence several
-programs on each, and few registers to a program: `benchmarks/kernels_sm80_sm90.csv` lists what the
-compiler gives. The constants were chosen by this reasoning, not by measurement.
+A launch costs 2 to 3 microseconds on the device, as much as one SM needs for some 50 KB of a map:
+both passes take about 230 instructions a warp for 1 KB of it. So instructions count as much as
+memory, and a tile has few places beside the map. To keep memory busy an SM needs some 30 KB on
+their way, hence several programs on each, and few registers to a program:
+`benchmarks/kernels_sm80_sm90.csv` lists what the compiler gives. The constants were chosen by this
+reasoning, not by measurement.
 """
 
 from __future__ import annotations
