@@ -102,3 +102,23 @@ def test_vectors_divide_the_width_and_have_16_bytes_at_most(width, expected):
 
 def test_rows_of_channels_last_maps_need_no_kernels_of_their_own():
     assert {vector(make_shape(1, 64, 8, w, channels_last=True)) for w in range(1, 65)} == {1}
+
+
+@pytest.mark.parametrize('backward', [False, True])
+@pytest.mark.parametrize('images', [1, 8, 160])
+@pytest.mark.parametrize(
+    'size, name',
+    [((128, 80, 80), 'T'), ((256, 40, 40), 'T'), ((512, 20, 20), 'T'), ((128, 100, 168), 'B'),
+     ((256, 50, 84), 'B'), ((512, 25, 42), 'B'), ((256, 64, 64), 'S'), ((64, 56, 56), 'S')],
+)  # fmt: skip
+def test_most_places_of_the_tiles_are_on_the_map(size, name, images, backward):
+    """The others cost the same instructions; a row has to be a power of two, so 5 / 8 at 80."""
+    shape = make_shape(images, *size, name)
+    cut = make_plan(shape, backward).cut
+    channels, rows, columns = cut.tile
+    tiles = sum(
+        -(-min(cut.split_rows, shape.height - split * cut.split_rows) // rows)
+        for split in range(cut.splits)
+    )
+    places = -(-cut.channels // channels) * channels * tiles * rows * columns
+    assert cut.channels * shape.height * shape.width > 0.5 * places
