@@ -77,7 +77,14 @@ SMALL = [
     'det18', 'det50', 'darknet', 'cspnext', 'cspnext6_out', 'seg18', 'seg50c',
     'det_mobile', 'seg_mobile', 'cls18', 'cls50d', 'cls_mobile',
 ]  # fmt: skip
-every_network = pytest.mark.parametrize('name', NETWORKS)
+# A network of more than 50 layers has the blocks of one of 50, more of them.
+every_network = pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (arguments.get('depth', 0) > 50))
+        for name, (_, _, arguments, _) in NETWORKS.items()
+    ],
+)
 small_networks = pytest.mark.parametrize('name', SMALL)
 
 
