@@ -1,10 +1,12 @@
 """What several test folders share."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import utils as config_utils
 
 # Triton reads this once, when it is imported: its interpreter runs the fused kernels on CPU. It
 # changes nothing else here, as `fused='auto'` leaves maps on the CPU to the lean version.
@@ -12,6 +14,10 @@ if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')
 
 from mmela.datasets import generate  # noqa: E402
+
+# For each config that stands on one of a toolbox MMEngine reads all metafiles of the toolbox, a
+# hundred, which would take most of the time of loading it.
+config_utils.load = cache(config_utils.load)
 
 
 @pytest.fixture(scope='session')

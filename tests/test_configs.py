@@ -25,6 +25,11 @@ ROOT = Path(__file__).parents[1]
 GLOB = '[dsc]*/*/*.py' if find_spec('mmpretrain') else '[ds]*/*/*.py'
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob(GLOB))
 METAFILES = sorted({str(Path(name).with_name('metafile.yml')) for name in CONFIGS})
+METADATA = {
+    model['Config']: model['Metadata']
+    for metafile in METAFILES
+    for model in yaml.safe_load((ROOT / metafile).read_text())['Models']
+}
 NAME = re.compile(r'-(ela-[tbsl]|se|eca|cbam|coord-att)(-residual|-scaled)?(?=[-_])')
 #: What makes another network or training of the same method and attention.
 PLACE = re.compile(
@@ -39,18 +44,29 @@ def attention_of(name):
     return attention, {None: False, '-residual': True, '-scaled': 'scaled'}[residual]
 
 
-def one_of_each(names):
-    """The first config of every method, layout of the network and attention."""
-    first = {}
-    for name in sorted(names, key=lambda name: 'resnet101' in name):  # the slow ones last
-        found = NAME.search(Path(name).name)
-        place = PLACE.search(name)
-        key = (Path(name).parent, found and found[1], place and place[0])
-        first.setdefault(key, name)
-    return set(first.values())
+def shown_by(name):
+    """What the tests of a config show: of its toolbox, and of its method."""
+    _, toolbox, method, _ = Path(name).parts
+    attention, form = attention_of(name) if name in ATTENDED else (None, None)
+    place = PLACE.search(name)
+    return {
+        (toolbox, attention),
+        (toolbox, form),
+        (toolbox, method, place and place[0], attention is None),
+    }
 
 
-FAST = one_of_each(CONFIGS)
+def showing_something_new(names):
+    """The configs of a short run: the lightest first, each shows what none before it did."""
+    shown, chosen = set(), set()
+    for name in sorted(names, key=lambda name: METADATA.get(name, {}).get('Parameters', 0)):
+        if not shown_by(name) <= shown:
+            shown |= shown_by(name)
+            chosen.add(name)
+    return chosen
+
+
+FAST = showing_something_new(CONFIGS)
 
 
 def load(name):
@@ -76,6 +92,8 @@ def meta_model(name):
 
 
 def build(cfg):
+    if 'rpn' in cfg.model.get('test_cfg', {}):  # a thousand proposals take longer than the network
+        cfg.model.train_cfg.rcnn.sampler.num = cfg.model.test_cfg.rpn.max_per_img = 30
     torch.manual_seed(0)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     model.init_weights()
@@ -182,7 +200,8 @@ def parameters_of(attention, channels):
 OF_THE_ZOO = [n for n in ATTENDED if re.search(r'_(coco|voc0712|voc12aug-512x512|in1k)\.py$', n)]
 
 
-@pytest.mark.parametrize('name', OF_THE_ZOO)
+# Module scope has pytest run both tests of a config one after the other, with one `meta_model`.
+@pytest.mark.parametrize('name', OF_THE_ZOO, scope='module')
 def test_a_config_holds_the_attention_that_its_name_says(name):
     attention, residual = attention_of(name)
     layers = attention_layers(meta_model(name)).values()
@@ -193,11 +212,9 @@ def test_a_config_holds_the_attention_that_its_name_says(name):
     assert sum(p.numel() for layer in layers for p in layer.parameters()) == expected
 
 
-@pytest.mark.parametrize('name', ATTENDED)
+@pytest.mark.parametrize('name', ATTENDED, scope='module')
 def test_attention_and_parameter_total_are_what_the_metafile_says(name):
-    metafile = yaml.safe_load((ROOT / name).with_name('metafile.yml').read_text())
-    told = next(m['Metadata'] for m in metafile['Models'] if m['Config'] == name)
-    model = meta_model(name)
+    told, model = METADATA[name], meta_model(name)
     layers = attention_layers(model).values()
     assert len(layers) == told['Attention Layers']
     attention = sum(p.numel() for layer in layers for p in layer.parameters())

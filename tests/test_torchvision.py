@@ -121,15 +121,16 @@ def look_up(*names, after):
 
 
 @needs_mmpretrain
-@pytest.mark.parametrize('name', ['DetResNet', 'ClsResNet'])
-def test_a_torchvision_that_does_not_fit_is_named_as_the_one_to_mend(name, tmp_path):
+def test_a_torchvision_that_does_not_fit_is_named_as_the_one_to_mend(tmp_path):
     broken = tmp_path / 'torchvision'
     broken.mkdir()
     message = 'operator torchvision::nms does not exist'
     (broken / '__init__.py').write_text(f'raise RuntimeError({message!r})')
-    (said,) = look_up(name, after=f'sys.path.insert(0, {str(tmp_path)!r})')
-    assert f"'mmela.{name}' needs" in said and message in said
-    assert f'`pip install torch=={torch.__version__.split("+")[0]} torchvision' in said
+    names = ('DetResNet', 'ClsResNet')
+    lines = look_up(*names, after=f'sys.path.insert(0, {str(tmp_path)!r})')
+    for name, said in zip(names, lines, strict=True):
+        assert f"'mmela.{name}' needs" in said and message in said
+        assert f'`pip install torch=={torch.__version__.split("+")[0]} torchvision' in said
 
 
 def test_without_the_extra_only_classification_stops_and_names_it():

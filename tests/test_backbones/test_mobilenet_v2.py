@@ -282,8 +282,9 @@ def test_pretrained_weights_have_the_last_word(toolbox, by, tmp_path):
     source = path if by == 'pretrained' else dict(type='Pretrained', checkpoint=path)
     network = build(toolbox, *plugins, **{by: source})
     network.init_weights()
+    state = network.state_dict()
     for key, value in trained.state_dict().items():
-        assert torch.equal(network.state_dict()[key], value), key
+        assert torch.equal(state[key], value), key
 
 
 @every_toolbox
@@ -296,8 +297,9 @@ def test_a_checkpoint_without_attention_leaves_the_layers_as_they_initialise_the
     own = entry('after_depthwise', init_cfg=dict(type='Constant', layer='GroupNorm', val=0.5))
     network = build(toolbox, own, init_cfg=dict(type='Pretrained', checkpoint=path))
     network.init_weights()
+    state = network.state_dict()
     for key, value in plain.state_dict().items():
-        assert torch.equal(network.state_dict()[key], value), key
+        assert torch.equal(state[key], value), key
     assert all((layer.gn.weight == 0.5).all() for layer in attentions(network).values())
 
 

@@ -43,7 +43,8 @@ def build(network_type, *plugins, **kwargs):
 
 def parent_of(network, **kwargs):
     parent = PARENTS[f'mmela.{type(network).__name__}'](**SLIM, **kwargs)
-    parent.load_state_dict({key: network.state_dict()[key] for key in parent.state_dict()})
+    state = network.state_dict()
+    parent.load_state_dict({key: state[key] for key in parent.state_dict()})
     parent.eval()  # returns None in the toolbox
     return parent
 
@@ -165,8 +166,9 @@ def test_a_checkpoint_has_the_last_word_over_the_layers_own_init_cfg(network_typ
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'trained.pth'))
     network = MODELS.build(dict(type=network_type, plugins=[plugin], init_cfg=init_cfg, **SLIM))
     network.init_weights()
+    state = network.state_dict()
     for key, value in trained.state_dict().items():
-        assert torch.equal(network.state_dict()[key], value), key
+        assert torch.equal(state[key], value), key
 
 
 @both

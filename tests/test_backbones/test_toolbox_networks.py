@@ -82,7 +82,8 @@ def test_scaled_layers_leave_the_network_as_it_was(name):
     for residual in ('scaled', True):
         network = build_everywhere(name, residual=residual)
         plain = build(name)
-        plain.load_state_dict({key: network.state_dict()[key] for key in plain.state_dict()})
+        state = network.state_dict()
+        plain.load_state_dict({key: state[key] for key in plain.state_dict()})
         outputs = zip(outputs_of(network), outputs_of(plain), strict=True)
         equal[residual] = all(torch.equal(out, expected) for out, expected in outputs)
     assert equal == {'scaled': True, True: False}  # the second shows that a difference would show
@@ -96,7 +97,8 @@ def test_scaled_layers_stay_the_identity_after_init_weights(name):
         if key.endswith('bn3'):  # set to zero by the network, which would hide the layers
             torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
     plain = build(name)
-    plain.load_state_dict({key: network.state_dict()[key] for key in plain.state_dict()})
+    state = network.state_dict()
+    plain.load_state_dict({key: state[key] for key in plain.state_dict()})
     for out, expected in zip(outputs_of(network), outputs_of(plain), strict=True):
         assert torch.equal(out, expected)
 

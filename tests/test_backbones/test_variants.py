@@ -77,7 +77,14 @@ SMALL = [
     'det18', 'det50', 'darknet', 'cspnext', 'cspnext6_out', 'seg18', 'seg50c',
     'det_mobile', 'seg_mobile', 'cls18', 'cls50d', 'cls_mobile',
 ]  # fmt: skip
-every_network = pytest.mark.parametrize('name', NETWORKS)
+# A network of more than 50 layers has the blocks of one of 50, more of them.
+every_network = pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (arguments.get('depth', 0) > 50))
+        for name, (_, _, arguments, _) in NETWORKS.items()
+    ],
+)
 small_networks = pytest.mark.parametrize('name', SMALL)
 
 
@@ -175,7 +182,8 @@ def test_scaled_plugins_leave_the_network_as_it_was_after_init_weights(name):
         plugins = plugins_of(name, residual=residual)
         network = open_blocks(initialised(lambda p=plugins: build(name, plugins=p)))
         parent = build_parent(name)
-        parent.load_state_dict({key: network.state_dict()[key] for key in parent.state_dict()})
+        state = network.state_dict()
+        parent.load_state_dict({key: state[key] for key in parent.state_dict()})
         outputs = zip(outputs_of(network), outputs_of(parent), strict=True)
         equal[residual] = all(torch.equal(out, expected) for out, expected in outputs)
     assert equal == {'scaled': True, True: False}  # the second shows that a difference would show
@@ -315,8 +323,9 @@ def test_a_checkpoint_of_the_backbone_has_the_last_word_over_a_plugins_init_cfg(
     torch.save(trained.state_dict(), tmp_path / 'trained.pth')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'trained.pth'))
     network = initialised(lambda: build('darknet', plugins=plugins, init_cfg=init_cfg))
+    state = network.state_dict()
     for key, value in trained.state_dict().items():
-        assert torch.equal(network.state_dict()[key], value), key
+        assert torch.equal(state[key], value), key
 
 
 @small_networks

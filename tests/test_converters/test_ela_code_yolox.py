@@ -168,14 +168,14 @@ def test_the_config_that_is_named_has_their_network_and_their_pictures(
     assert flag == '--cfg-options'
     checkpoint = torch.load(tmp_path / 'ours.pth', weights_only=True)
     build(config, options).load_state_dict(checkpoint['state_dict'], strict=True)
-    path = config if '::' in config else repo_root / config
-    preprocessor = runtime.load_config(path, options).model.data_preprocessor
+    cfg = runtime.load_config(config if '::' in config else repo_root / config, options)
+    preprocessor = cfg.model.data_preprocessor
     # ImageNet's, of values from 0 to 1.
     assert preprocessor.mean == pytest.approx([255 * v for v in (0.485, 0.456, 0.406)])
     assert preprocessor.std == pytest.approx([255 * v for v in (0.229, 0.224, 0.225)])
     assert preprocessor.bgr_to_rgb
     if 'nano' in config and '::' not in config:  # and their frame
-        assert 'ELACodeLetterbox' in str(runtime.load_config(path, options).test_pipeline)
+        assert 'ELACodeLetterbox' in str(cfg.test_pipeline)
 
 
 @pytest.mark.parametrize('suffix, is_told', [('', True), ('-ela-code', False)])

@@ -51,7 +51,8 @@ def build_parent():
 
 def parent_with_weights_of(encoder):
     parent = build_parent()
-    parent.load_state_dict({key: encoder.state_dict()[key] for key in parent.state_dict()})
+    state = encoder.state_dict()
+    parent.load_state_dict({key: state[key] for key in parent.state_dict()})
     return parent.train(encoder.training)
 
 

@@ -54,7 +54,8 @@ def build_parent(name='nano'):
 
 def parent_with_weights_of(neck, name='nano'):
     parent = build_parent(name)
-    parent.load_state_dict({key: neck.state_dict()[key] for key in parent.state_dict()})
+    state = neck.state_dict()
+    parent.load_state_dict({key: state[key] for key in parent.state_dict()})
     return parent.train(neck.training)
 
 

@@ -5,9 +5,11 @@ import os
 import runpy
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MMLogger
 
 CONFIGS = Path(__file__).parent / 'configs'
 
@@ -56,18 +58,24 @@ def run_command(repo_root):
 
 @pytest.fixture
 def tool(repo_root, monkeypatch, capsys):
-    """Runs a tool in this process; returns its exit status and what it wrote to stderr."""
+    """Runs a tool in this process; returns its exit status and what it wrote to stderr.
+
+    What it wrote to stdout is `tool.stdout` then.
+    """
 
     def run(name, *arguments):
         monkeypatch.setenv('LOCAL_RANK', '0')
-        # MMEngine's logger keeps the stdout of the test that made it, which is closed by now.
-        monkeypatch.setattr(logging, 'raiseExceptions', False)
+        # A logger of its own: MMEngine's keep the stdout of the test that made them, and a run gets
+        # that of another which began in the same second.
+        monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
+        monkeypatch.setattr(logging, 'raiseExceptions', False)  # of those that are still held
         monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
         main = runpy.run_path(str(repo_root / 'tools' / name))['main']
         try:
             status = main()
         except SystemExit as exit_:
             status = exit_.code
-        return status, capsys.readouterr().err
+        run.stdout, stderr = capsys.readouterr()
+        return status, stderr
 
     return run

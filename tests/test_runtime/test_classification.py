@@ -80,19 +80,17 @@ def test_a_classifier_gets_attention_and_is_trained(trained):
 
 
 def test_a_classifier_is_tested_and_its_predictions_are_kept_and_drawn(
-    trained, run_command, repo_root, colours
+    trained, tool, colours, monkeypatch
 ):
     folder, _, tensors = trained
-    log = run_command(
-        *(sys.executable, repo_root / 'tools' / 'test.py', TINY, 'run/epoch_1.pth'),
-        *('--work-dir', 'tested', '--out', 'scores.pkl', '--show-dir', 'pictures'),
-        *('--cfg-options', f'data_root={colours}'),
-        cwd=folder,
-    )
-    assert f'{tensors + 24} tensors loaded, every one in its place' in log
+    monkeypatch.chdir(folder)
+    options = ('--work-dir', 'tested', '--out', 'scores.pkl', '--show-dir', 'pictures')
+    data = ('--cfg-options', f'data_root={colours}')
+    assert tool('test.py', TINY, 'run/epoch_1.pth', *options, *data)[0] == 0
+    assert f'{tensors + 24} tensors loaded, every one in its place' in tool.stdout
     metrics = json.loads((folder / 'tested' / 'metrics.json').read_text())
     assert set(metrics) == {'accuracy/top1'}
-    assert re.search(rf'accuracy/top1\W+{metrics["accuracy/top1"]:.4f}', log)
+    assert re.search(rf'accuracy/top1\W+{metrics["accuracy/top1"]:.4f}', tool.stdout)
     assert {picture.name for picture in (folder / 'pictures').iterdir()} == {
         f'{name}-{i}.png_0.png' for name in ('blue', 'green', 'red') for i in range(2)
     }
@@ -151,6 +149,7 @@ def test_a_run_is_resumed(trained, tool, colours, tmp_path):
     assert 'Epoch(train) [2][2/2]' in log and 'Epoch(train) [1]' not in log
 
 
+@pytest.mark.long  # the launcher is that of test_tools.py
 def test_two_processes_have_the_mean_loss_of_one(
     run_command, tool, repo_root, colours, tmp_path, monkeypatch
 ):

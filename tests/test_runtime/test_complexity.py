@@ -307,14 +307,10 @@ def test_a_size_that_the_network_cannot_take_is_a_mistake():
 
 
 @pytest.fixture
-def get_flops(tool, monkeypatch, capsys):
+def get_flops(tool):
     def run(*arguments):
-        captured = capsys.readouterr
-        output = []
-        # `tool` reads what was captured and hands back stderr alone.
-        monkeypatch.setattr(capsys, 'readouterr', lambda: output.append(captured()) or output[-1])
         status, err = tool('analysis_tools/get_flops.py', *arguments)
-        return status, output[-1].out, err
+        return status, tool.stdout, err
 
     return run
 

@@ -142,10 +142,11 @@ def test_the_toolbox_of_a_base_that_is_not_installed_is_named_with_what_to_insta
             'mmpretrain',
             "MMPreTrain, which is not installed: `pip install 'mmela[cls]'`",
         ),
-        (
+        pytest.param(
             'seg/deeplabv3/deeplabv3_r18-ela-b_clothes.py',
             'mmseg',
             'MMSegmentation, which is not installed: `pip install onedl-mmsegmentation`',
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -52,8 +52,9 @@ def test_it_trains_the_same_network(tmp_path):
     found = trained(tmp_path / 'again', [dict(type='mmela.RecomputeHook')])
     assert expected.is_kept == [True] * 6
     assert found.is_kept == [False] * 6
+    state = found.state_dict()
     for name, tensor in expected.state_dict().items():
-        assert torch.equal(found.state_dict()[name], tensor), name
+        assert torch.equal(state[name], tensor), name
     assert getattr(recompute._active, 'outputs', None) is None  # it ended with the iteration
 
 

@@ -1,4 +1,4 @@
-"""The command lines: mistakes in this process, real runs as processes of their own."""
+"""The command lines: mistakes in this process, real runs in processes of their own as well."""
 
 import json
 import re
@@ -149,22 +149,20 @@ def plain_weights(tiny_det, tmp_path_factory):
 
 
 def test_a_detector_gets_attention_is_trained_and_tested(
-    run_command, repo_root, tiny_det, shapes_root, plain_weights, tmp_path
+    tool, run_command, repo_root, tiny_det, shapes_root, plain_weights, tmp_path, monkeypatch
 ):
+    monkeypatch.chdir(tmp_path)
     weights, tensors = plain_weights
     data = f'data_root={shapes_root}'
-    train, test = repo_root / 'tools' / 'train.py', repo_root / 'tools' / 'test.py'
-    log = run_command(
-        *(sys.executable, train, tiny_det, '--cfg-options', data, f'load_from={weights}'),
-        cwd=tmp_path,
-    )
-    work_dir = tmp_path / 'work_dirs' / 'tiny_det'
+    assert tool('train.py', tiny_det, '--cfg-options', data, f'load_from={weights}')[0] == 0
+    log, work_dir = tool.stdout, tmp_path / 'work_dirs' / 'tiny_det'
     assert f'{tensors} tensors loaded' in log
     # Three layers of ELA with residual='scaled': conv.weight, gn.weight, gn.bias, scale.
     assert '12 new, all of the attention (ela): backbone.stage2.ela.*' in log
     assert 'UNTRAINED' not in log and ' unexpected, ' not in log
     assert (work_dir / 'epoch_1.pth').is_file()
 
+    test = repo_root / 'tools' / 'test.py'
     log = run_command(
         *(sys.executable, test, tiny_det, work_dir / 'epoch_1.pth', '--out', 'boxes.pkl'),
         *('--show-dir', tmp_path / 'pictures', '--tta'),
@@ -214,27 +212,21 @@ def test_two_processes_have_the_mean_loss_of_one(
     assert 'connected by gloo' in log
 
 
-def test_a_segmenter_is_resumed_and_tested(
-    run_command, repo_root, tiny_seg, shapes_root, one_process
-):
+def test_a_segmenter_is_resumed_and_tested(tool, tiny_seg, shapes_root, one_process, monkeypatch):
+    monkeypatch.chdir(one_process)
     data = f'data_root={shapes_root}'
-    log = run_command(
-        *(sys.executable, repo_root / 'tools' / 'train.py', tiny_seg, '--work-dir', 'run'),
-        *('--resume', '--cfg-options', data, 'train_cfg.max_epochs=2'),
-        cwd=one_process,
-    )
+    options = ('--resume', '--cfg-options', data, 'train_cfg.max_epochs=2')
+    assert tool('train.py', tiny_seg, '--work-dir', 'run', *options)[0] == 0
+    log = tool.stdout
     assert re.search(r'epoch_1\.pth \(resumed\) -> the network: \d+ tensors loaded, every', log)
     assert 'Epoch(train) [2][2/2]' in log and 'Epoch(train) [1]' not in log
 
-    log = run_command(
-        *(sys.executable, repo_root / 'tools' / 'test.py', tiny_seg, 'run/epoch_2.pth'),
-        *('--work-dir', 'tested', '--out', 'maps', '--cfg-options', data),
-        cwd=one_process,
-    )
-    metrics = json.loads((one_process / 'tested' / 'metrics.json').read_text())
+    options = ('--out', 'maps', '--cfg-options', data)
+    assert tool('test.py', tiny_seg, 'run/epoch_2.pth', '--work-dir', 'tested', *options)[0] == 0
+    metrics = json.loads(Path('tested/metrics.json').read_text())
     assert set(metrics) == {'aAcc', 'mIoU', 'mAcc'}
-    assert f'{metrics["mIoU"]:.4f}' in log
-    assert len(list((one_process / 'maps').glob('*.png'))) == 4
+    assert f'{metrics["mIoU"]:.4f}' in tool.stdout
+    assert len(list(Path('maps').glob('*.png'))) == 4
 
 
 def test_a_mistake_of_several_processes_is_one_message(repo_root, tiny_seg, tmp_path, run_command):
