@@ -149,7 +149,7 @@ def target_table(targets: Sequence[Target], subject: str) -> str:
             each.subject,
             each.what,
             '' if each.value is None else f'{each.value:.3f}',
-            f'{each.limit:g}',
+            f'{each.limit:.3g}',
             each.verdict,
         ]
         for each in targets
