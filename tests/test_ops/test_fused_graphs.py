@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fused_layers import DEVICE, LAYOUTS, Layer, fused, make_inputs, outcome
+from fused_layers import DEVICE, LAYOUTS, PATHS, Layer, fused, make_inputs, outcome
 
 from mmela import ELA
 from mmela.ops import dispatch, ela
@@ -82,6 +82,35 @@ def test_compiled_training_has_no_graph_break(compile_on_any_device):
         torch.testing.assert_close(a, b)
 
 
+def test_a_compiled_training_step_is_one_operator_in_each_direction():
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+
+    layer = Layer(3, 2, 1)
+    inputs, grad = make_inputs((2, 4, 5, 4), layer)
+    graphs = []
+
+    def keep(direction):
+        def compiler(graph, _):
+            targets = [str(node.target) for node in graph.graph.nodes]
+            graphs.append((direction, [target for target in targets if 'mmela' in target]))
+            return make_boxed_func(graph.forward)
+
+        return compiler
+
+    def network(*tensors):
+        return torch.relu(fused(2 * tensors[0], *tensors[1:], **layer.options))
+
+    backend = aot_autograd(fw_compiler=keep('forward'), bw_compiler=keep('backward'))
+    torch.compiler.reset()
+    outcome(torch.compile(network, backend=backend, fullgraph=True), inputs, grad)
+    torch.compiler.reset()
+    assert graphs == [
+        ('forward', ['mmela.ela_forward.default']),
+        ('backward', ['mmela.ela_backward.default']),
+    ]
+
+
 @pytest.mark.parametrize('setting', ['auto', True, False])
 def test_a_compiler_sees_one_operator_for_maps_on_cuda(monkeypatch, setting):
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -107,6 +136,39 @@ def test_a_compiler_sees_one_operator_for_maps_on_cuda(monkeypatch, setting):
     assert out.shape == (2, 8, 5, 4)
     targets = [str(node.target) for graph in graphs for node in graph.graph.nodes]
     assert any('mmela.ela_forward' in target for target in targets) == (setting is not False)
+
+
+@pytest.mark.skipif(DEVICE == 'cpu', reason='CUDA graphs need a GPU')
+@pytest.mark.parametrize('path', PATHS)
+def test_a_cuda_graph_replays_forward_and_backward(use_path, path):
+    use_path(path)
+    layer = ELA(16, 'S', residual='scaled', fused=True).to(DEVICE)
+    torch.nn.init.normal_(layer.scale)
+    x = torch.randn(2, 16, 20, 24, device=DEVICE, requires_grad=True)
+    grad = torch.randn_like(x, requires_grad=False)
+
+    def step():
+        out = layer(x)
+        return [out.detach(), *torch.autograd.grad(out, [x, *layer.parameters()], grad)]
+
+    # What a capture must not hold: compilers, and the comparison at the first use of the device.
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    with torch.no_grad():
+        for tensor in (x, grad, *layer.parameters()):
+            tensor.normal_()
+    graph.replay()
+    for replayed, eager in zip(captured, step(), strict=True):
+        assert eager.abs().max() > 0
+        assert torch.equal(replayed, eager)
 
 
 def test_tracers_get_the_plain_formula_even_so():
