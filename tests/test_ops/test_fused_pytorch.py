@@ -1,4 +1,4 @@
-"""How the rest of PyTorch meets the fused kernels."""
+"""What PyTorch does around the fused kernels in eager mode: checkpoints, autocast, copies."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import copy
 
 import pytest
 import torch
-from fused_layers import DEVICE, LAYOUTS, Layer, fused, make_inputs, outcome
+from fused_layers import DEVICE, Layer, fused, make_inputs, outcome
 from torch.utils.checkpoint import checkpoint
 
 from mmela import ELA
-from mmela.ops import dispatch, ela
 
 
 def test_activation_checkpointing_changes_nothing():
@@ -43,115 +42,3 @@ def test_the_layer_and_its_deep_copy():
     average.fused = False
     x = torch.randn(1, 16, 9, 7, device=DEVICE)
     torch.testing.assert_close(layer(x), average(x), rtol=1e-5, atol=1e-5)
-
-
-def operator_arguments(layer, inputs):
-    return (*inputs, *([None] * (5 - len(inputs))), layer.groups, layer.num_groups, False, 1e-5)
-
-
-ALL_RULES = (
-    'test_schema',
-    'test_autograd_registration',
-    'test_faketensor',
-    'test_aot_dispatch_dynamic',
-)
-
-
-@pytest.mark.parametrize(
-    'scaled, layout, rules',
-    [
-        (True, 'transposed', ALL_RULES),
-        (False, 'channels_last', ('test_schema', 'test_faketensor')),
-    ],
-)
-def test_the_operator_keeps_the_rules_of_the_library(scaled, layout, rules):
-    """Schema, fake kernel, autograd registration, and all of it in a traced graph."""
-    layer = Layer(3, 2, 1)
-    (x, *parameters), _ = make_inputs((2, 4, 5, 4), layer, scaled=scaled)
-    inputs = [t.detach().requires_grad_() for t in (LAYOUTS[layout](x), *parameters)]
-    arguments = operator_arguments(layer, inputs)
-    torch.library.opcheck(torch.ops.mmela.ela_forward, arguments, test_utils=rules)
-
-
-def test_the_backward_operator_keeps_the_rules_of_the_library():
-    layer = Layer(3, 2, 1)
-    inputs, grad = make_inputs((2, 4, 5, 4), layer)
-    _, strips = torch.ops.mmela.ela_forward(*operator_arguments(layer, inputs))
-    for wants_x, wants_parameters in [(True, True), (True, False), (False, True)]:
-        arguments = (
-            *(grad, inputs[0], strips, *inputs[1:], None, layer.groups, layer.num_groups),
-            *(False, wants_x, wants_parameters),
-        )
-        torch.library.opcheck(
-            torch.ops.mmela.ela_backward, arguments, test_utils=('test_schema', 'test_faketensor')
-        )
-
-
-def test_fake_maps_go_through_the_operator():
-    from torch._subclasses import FakeTensorMode
-
-    layer = ELA(16, num_groups=4, fused=True).to(DEVICE)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        out = layer(torch.empty(2, 16, 5, 6, device=DEVICE))
-    assert out.shape == (2, 16, 5, 6)
-
-
-@pytest.fixture
-def compile_on_any_device(monkeypatch):
-    """Lets a CPU map take the operator under `torch.compile`, as one on CUDA does."""
-    monkeypatch.setattr(dispatch, '_takes_kernels', lambda *arguments: True)
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
-
-
-def test_compiled_training_has_no_graph_break(compile_on_any_device):
-    layer = Layer(3, 2, 1)
-    inputs, grad = make_inputs((2, 4, 5, 4), layer)
-
-    def network(*tensors):
-        return torch.relu(ela(2 * tensors[0], *tensors[1:], **layer.options))
-
-    compiled = torch.compile(network, backend='aot_eager', fullgraph=True)
-    for a, b in zip(outcome(compiled, inputs, grad), outcome(network, inputs, grad), strict=True):
-        torch.testing.assert_close(a, b)
-
-
-@pytest.mark.parametrize('setting', ['auto', True, False])
-def test_a_compiler_sees_one_operator_for_maps_on_cuda(monkeypatch, setting):
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    monkeypatch.setattr(torch.version, 'cuda', '13.0')
-    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda index=None: (9, 0))
-    layer = Layer(3, 4, 4)
-    graphs = []
-
-    def keep(graph, _):
-        graphs.append(graph)
-        return graph.forward
-
-    def network(*tensors):
-        return ela(*tensors, **layer.options, fused=setting)
-
-    torch.compiler.reset()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.device('cuda'):
-        inputs = [torch.empty(s) for s in [(2, 8, 5, 4), (8, 2, 3), (8,), (8,)]]
-        assert inputs[0].is_cuda
-        out = torch.compile(network, backend=keep, fullgraph=True)(*inputs)
-    torch.compiler.reset()
-    assert out.shape == (2, 8, 5, 4)
-    targets = [str(node.target) for graph in graphs for node in graph.graph.nodes]
-    assert any('mmela.ela_forward' in target for target in targets) == (setting is not False)
-
-
-def test_tracers_get_the_plain_formula_even_so():
-    layer = Layer(3, 4, 4)
-    inputs, _ = make_inputs((2, 8, 5, 4), layer)
-    traced = torch.jit.trace(lambda *t: fused(*t, **layer.options), tuple(inputs))
-    assert not any('Python' in n.kind() or 'mmela' in n.kind() for n in traced.graph.nodes())
-
-
-def test_exporters_get_the_plain_formula_even_so():
-    layer = ELA(16, num_groups=4, fused=True).to(DEVICE)
-    program = torch.export.export(layer, (torch.randn(1, 16, 6, 5, device=DEVICE),))
-    assert not any('mmela' in str(node.target) for node in program.graph.nodes)

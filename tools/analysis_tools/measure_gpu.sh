@@ -53,7 +53,7 @@ PYTHON
 parallel=()
 "$python" -c 'import xdist' 2>/dev/null && parallel=(-n 8)
 stage 300 "$python" -m pytest -q -x "${parallel[@]}" \
-  tests/test_ops/test_{fused{,_gradients,_pytorch,_availability},weight_gradient}.py || exit 1
+  tests/test_ops/test_{fused{,_gradients,_graphs,_pytorch,_availability},weight_gradient}.py || exit 1
 
 ops=tools/analysis_tools/benchmark_ops.py
 model=tools/analysis_tools/benchmark_model.py
