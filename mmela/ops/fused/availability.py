@@ -140,11 +140,9 @@ def _run_probe(device: torch.device) -> str | None:
         raise  # it says nothing about the kernels
     except Exception as error:  # whatever it is, there is another implementation
         return f'Triton fails on {device} ({error})'
-    return (
-        None
-        if deviation < _TOLERANCE
-        else f'on {device} they are off the formula by {deviation:.1g}'
-    )
+    if deviation < _TOLERANCE:
+        return None
+    return f'on {device} they are off the formula by {deviation:.1g}'
 
 
 def deviation_from_formula(device: torch.device) -> float:
