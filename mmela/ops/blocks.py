@@ -48,6 +48,12 @@ class Layout:
         n, groups, height = self.shape
         return not self.pixels and n * groups * height * self.row <= 4 * self.elements
 
+    @property
+    def is_one_block(self) -> bool:
+        """Whether there is nothing to go through block by block, planes in one piece."""
+        n, groups, height = self.shape
+        return not self.pixels and n * groups * height * self.row <= self.elements
+
     def map(self, x: Tensor) -> Tensor:
         """(N, C, H, W) as (N, G, H, W, D), a view."""
         return x.permute(0, 2, 3, 1).unsqueeze(1) if self.pixels else x.unsqueeze(4)
@@ -135,6 +141,11 @@ def product_sums(grad: Tensor, x: Tensor, y_h: Tensor, y_w: Tensor) -> tuple[Ten
         (N, C, W), in :func:`mmela.ops.reference.gate_dtype`.
     """
     layout, dtype = Layout(x), gate_dtype(x)
+    if layout.is_one_block and x.dtype == grad.dtype == dtype:
+        with without_autocast(x):
+            product = x * grad
+            sum_w = torch.matmul(y_h.unsqueeze(2), product).squeeze(2)
+            return torch.matmul(product, y_w.unsqueeze(3)).squeeze(3), sum_w
     a, b = layout.along_h(y_h.to(dtype)), layout.along_w(y_w.to(dtype))
     full, full_grad = layout.map(x), layout.map(grad)
     sum_h, sum_w = _empty_sums(full, dtype)
@@ -185,9 +196,14 @@ def map_gradient(
         ``[grad +] grad * y_h * y_w + grad_z_h / W + grad_z_w / H``.
     """
     layout, out = Layout(x), torch.empty_like(x)
+    grad_h, grad_w = (grad_z_h / x.size(3)).to(x.dtype), (grad_z_w / x.size(2)).to(x.dtype)
+    if layout.is_one_block:
+        torch.mul(grad, y_h.unsqueeze(3), out=out)
+        torch.addcmul(grad_h.unsqueeze(3), out, y_w.unsqueeze(2), out=out)
+        out.add_(grad_w.unsqueeze(2))
+        return out.add_(grad) if residual else out
     a, b = layout.along_h(y_h), layout.along_w(y_w)
-    mean_h = layout.along_h((grad_z_h / x.size(3)).to(x.dtype))
-    mean_w = layout.along_w((grad_z_w / x.size(2)).to(x.dtype))
+    mean_h, mean_w = layout.along_h(grad_h), layout.along_w(grad_w)
     full_grad, result = layout.map(grad), layout.map(out)
     for index in reversed(layout.blocks()):
         part, block = full_grad[index], result[index]

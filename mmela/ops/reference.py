@@ -76,15 +76,8 @@ def axis_gate(
     with without_autocast(z):
         padding = conv_weight.size(-1) // 2
         u = F.conv1d(z, conv_weight.to(z.dtype), padding=padding, groups=groups)
-        return normed_gate(u, gn_weight, gn_bias, num_groups=num_groups, eps=eps)
-
-
-def normed_gate(
-    u: Tensor, gn_weight: Tensor, gn_bias: Tensor, *, num_groups: int, eps: float
-) -> Tensor:
-    """``sigmoid(GroupNorm(u))``, what :func:`axis_gate` does behind its convolution."""
-    normed = _group_norm(u, num_groups, gn_weight.to(u.dtype), gn_bias.to(u.dtype), eps)
-    return torch.sigmoid(normed)
+        normed = _group_norm(u, num_groups, gn_weight.to(u.dtype), gn_bias.to(u.dtype), eps)
+        return torch.sigmoid(normed)
 
 
 def _group_norm(z: Tensor, num_groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -68,7 +68,7 @@ class _FusedELA(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, strips = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return differentiable_backward(ctx, grad, inputs)
+            return *differentiable_backward(ctx, grad, inputs), *[None] * 4
         x, conv_weight, gn_weight, gn_bias, scale = inputs
         wanted = ctx.needs_input_grad[:5]
         grads = launch.backward(

@@ -1,0 +1,98 @@
+"""The gates of strips are those of the formula, forward and backward, for every length."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmela.ops import ela_lean, ela_reference, strip_gates
+from mmela.ops.reference import axis_gate
+from mmela.ops.strip_gates import StripGates
+
+CHANNELS = 8
+LENGTHS = [(2, 2), (7, 7), (20, 20), (2, 3), (3, 9), (25, 42), (42, 4)]
+
+
+def make_inputs(lengths, kernel_size=7, groups=CHANNELS, dtype=torch.float64):
+    """Strips, parameters, and gradients of the gates."""
+    generator = torch.Generator().manual_seed(0)
+    strips = [(3, CHANNELS, length) for length in lengths]
+    parameters = [(CHANNELS, CHANNELS // groups, kernel_size), (CHANNELS,), (CHANNELS,)]
+    shapes = (*strips, *parameters, *strips)
+    tensors = [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
+    return tensors[:5], tensors[5:]
+
+
+def by_autograd(leaves, grads, **options):
+    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    gates = [axis_gate(z, *leaves[2:], **options) for z in leaves[:2]]
+    return [*gates, *torch.autograd.grad(gates, leaves, grads)]
+
+
+def by_hand(leaves, grads, wanted=(True,) * 4, **options):
+    (z_h, z_w, *parameters), (grad_h, grad_w) = leaves, grads
+    x = z_h.new_empty(*z_h.shape, z_w.size(2))
+    gates = StripGates(x, *parameters, eps=1e-5, **options)
+    z, u = gates.convolve(z_h, z_w)
+    y_h, y_w = gates.normalise(u)
+    strips, *rest = gates.backward(grad_h, grad_w, z, wanted)
+    return [y_h, y_w, *(strips or (None, None)), *rest]
+
+
+@pytest.mark.parametrize('lengths', LENGTHS)
+@pytest.mark.parametrize('kernel_size', [1, 5, 7])
+@pytest.mark.parametrize('groups', [8, 4, 1])
+@pytest.mark.parametrize('windows', [0, strip_gates.WINDOWS])
+def test_gates_and_gradients_are_those_of_the_formula(
+    monkeypatch, lengths, kernel_size, groups, windows
+):
+    monkeypatch.setattr(strip_gates, 'WINDOWS', windows)
+    inputs = make_inputs(lengths, kernel_size, groups)
+    options = dict(groups=groups, num_groups=4)
+    found, expected = by_hand(*inputs, **options), by_autograd(*inputs, **options)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize('lengths', [(9, 9), (9, 5)])
+@pytest.mark.parametrize('groups', [8, 4])
+@pytest.mark.parametrize('windows', [0, strip_gates.WINDOWS])
+@pytest.mark.parametrize('index', range(4))
+def test_any_gradient_alone_can_be_asked_for(monkeypatch, lengths, groups, windows, index):
+    monkeypatch.setattr(strip_gates, 'WINDOWS', windows)
+    inputs = make_inputs(lengths, groups=groups)
+    options = dict(groups=groups, num_groups=4)
+    found = by_hand(*inputs, wanted=[i == index for i in range(4)], **options)[2:]
+    expected = by_autograd(*inputs, **options)[2:]
+    places = [0, 1] if index == 0 else [index + 1]
+    assert [place for place, grad in enumerate(found) if grad is not None] == places
+    for place in places:
+        torch.testing.assert_close(found[place], expected[place], rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize('groups', [8, 4])
+@pytest.mark.parametrize('windows', [0, strip_gates.WINDOWS])
+def test_gradients_under_autocast_are_of_single_precision(monkeypatch, groups, windows):
+    # bfloat16 would be off by a thousandth and more.
+    monkeypatch.setattr(strip_gates, 'WINDOWS', windows)
+    leaves, grads = make_inputs((30, 20), groups=groups, dtype=torch.float32)
+    options = dict(groups=groups, num_groups=4)
+    expected = by_autograd([t.double() for t in leaves], [t.double() for t in grads], **options)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = by_hand(leaves, grads, **options)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.double() - theirs).norm() < 1e-5 * theirs.norm()
+
+
+def test_the_layer_is_the_formula_where_maps_are_shorter_than_the_kernel():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((5, 16, 2, 3), (16, 1, 7), (16,), (16,), (16,))
+    leaves = [
+        torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes
+    ]
+    results = []
+    for function in (ela_lean, ela_reference):
+        out = function(*leaves, groups=16, num_groups=4)
+        results.append([out, *torch.autograd.grad((out**2).sum(), leaves)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
