@@ -100,10 +100,6 @@ def test_vectors_divide_the_width_and_have_16_bytes_at_most(width, expected):
     assert vector(make_shape(1, 64, 8, width, itemsize=4)) == min(expected, 4)
 
 
-def test_rows_of_channels_last_maps_need_no_kernels_of_their_own():
-    assert {vector(make_shape(1, 64, 8, w, channels_last=True)) for w in range(1, 65)} == {1}
-
-
 @pytest.mark.parametrize('backward', [False, True])
 @pytest.mark.parametrize('images', [1, 8, 160])
 @pytest.mark.parametrize(

@@ -137,6 +137,9 @@ def gates_backward(gate_grads_ptr, conv_grads_ptr, normed_ptr, rstd_ptr, gn_weig
         mean = group_sums(grad_bias * weight, BLOCK_GROUPS, BLOCK_GROUP) / count
         slope = group_sums(grad_weight * weight, BLOCK_GROUPS, BLOCK_GROUP) / count
         rstd = tl.load(rstd_ptr + axis * (C // GROUP) + group, mask=valid, other=0.0)
+        # One element is its own mean and passes nothing on; a fused multiply-add would leave the
+        # rounding of its product, times 1 / sqrt(eps).
+        rstd = tl.where(count > 1, rstd, 0.0)
         for begin in range(0, longest, BLOCK_STRIP):
             along = begin + place
             inside = valid[:, None] & (along[None, :] < length[:, None])

@@ -86,7 +86,7 @@ def forward_kernel(x_ptr, out_ptr, strips_ptr, part_ptr, weight_ptr, gn_weight_p
         if part_ptr is not None:
             add_partials(
                 part_ptr, means_ptr, first_channel, image, images, H, W, partials,
-                C, CHANNELS, 8, 1024,
+                C, CHANNELS, 4, 1024,
             )  # fmt: skip
             tl.debug_barrier()
         gates_forward(
@@ -156,7 +156,7 @@ def backward_kernel(grad_ptr, x_ptr, grad_x_ptr, strips_ptr, scratch_ptr, grads_
         if PARTIAL:
             add_partials(
                 part_ptr, gate_grads_ptr, first_channel, image, images, H, W, partials,
-                C, CHANNELS, 8, 1024,
+                C, CHANNELS, 4, 1024,
             )  # fmt: skip
             tl.debug_barrier()
         room: tl.constexpr = C * (FAN * K + (2 if scale_ptr is None else 3))

@@ -203,7 +203,10 @@ def strip_tile(shape: Shape, cut: Cut, backward: bool) -> StripTile:
     """The tile of strips of a program."""
     group = next_power(shape.group)
     # Twice as many rows: strips along H and along W.
-    room = max(cut.num_warps * 32 * STRIP_ELEMENTS[backward] // (2 * group), 1)
+    elements = STRIP_ELEMENTS[backward]
+    if backward and shape.fan > 1:
+        elements //= 2  # all taps of an input are in work at once
+    room = max(cut.num_warps * 32 * elements // (2 * group), 1)
     strip = min(next_power(shape.longest), room)
     return StripTile(min(next_power(cut.channels // shape.group), room // strip), group, strip)
 
@@ -219,10 +222,9 @@ def weight_tile(shape: Shape, cut: Cut) -> tuple[int, int, int]:
 def vector(shape: Shape) -> int:
     """How many elements of a row may move at once: up to 16 bytes, as a divisor of W.
 
-    A kernel is compiled for each, so there are no more of them than make a difference: none where
-    the elements that lie side by side are channels.
+    A kernel is compiled for each, so there are no more of them than make a difference.
     """
-    return 1 if shape.channels_last else math.gcd(shape.width, VECTOR_BYTES // shape.itemsize)
+    return math.gcd(shape.width, VECTOR_BYTES // shape.itemsize)
 
 
 def next_power(number: int) -> int:
