@@ -3,7 +3,7 @@
 On a CPU a map seldom fits the cache. Each pass here goes through it in blocks that do, and does all
 it has to do with a block before the next, so that a step of several operations reads and writes
 main memory as one would. Beside what is returned nothing is allocated but strips and one or two
-buffers of :data:`BLOCK` elements, whatever the size of the map.
+buffers of a block, whatever the size of the map. Small maps are taken whole.
 
 Both memory formats are seen as (N, G, H, W, D), D innermost: (N, C, H, W, 1) where a plane lies in
 one piece, (N, 1, H, W, C) where the channels of a pixel do (channels_last).
@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from mmela.ops import reference
-from mmela.ops.reference import gate_dtype, without_autocast
+from mmela.ops.reference import gate_dtype
 
 #: Elements of a block: with three maps in work, 12 MB of float32. Twice or half as many make no
 #: difference that can be measured; far fewer pay for calls, far more leave the cache.
 BLOCK = 2**20
+#: Up to so many the forward pass takes a map whole: the calls cost more than the cache gives back.
+FORWARD_BLOCKS = 4
 
 Index = tuple[slice, ...]
 
@@ -42,17 +44,10 @@ class Layout:
         # Elsewhere each call costs a launch: blocks are there to keep the buffers small.
         self.elements = BLOCK if x.device.type == 'cpu' else 16 * BLOCK
 
-    @property
-    def is_small(self) -> bool:
-        """Whether the calls for blocks cost the forward pass more than the cache gives back."""
+    def fits(self, blocks: int) -> bool:
+        """Whether planes lie in one piece, and the map is no larger than so many blocks."""
         n, groups, height = self.shape
-        return not self.pixels and n * groups * height * self.row <= 4 * self.elements
-
-    @property
-    def is_one_block(self) -> bool:
-        """Whether there is nothing to go through block by block, planes in one piece."""
-        n, groups, height = self.shape
-        return not self.pixels and n * groups * height * self.row <= self.elements
+        return not self.pixels and n * groups * height * self.row <= blocks * self.elements
 
     def map(self, x: Tensor) -> Tensor:
         """(N, C, H, W) as (N, G, H, W, D), a view."""
@@ -99,7 +94,7 @@ class Layout:
 def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`mmela.ops.strip_means`, up to rounding."""
     layout, dtype = Layout(x), gate_dtype(x)
-    if x.device.type != 'cpu' or (layout.is_small and x.dtype == dtype):
+    if x.device.type != 'cpu' or (layout.fits(FORWARD_BLOCKS) and x.dtype == dtype):
         return reference.strip_means(x)  # a GPU converts while it adds up, without a buffer
     full = layout.map(x)
     sum_h, sum_w = _empty_sums(full, dtype)
@@ -116,7 +111,7 @@ def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
 def weigh(x: Tensor, y_h: Tensor, y_w: Tensor, residual: bool) -> Tensor:
     """``[x +] x * y_h * y_w`` for gates of shape (N, C, H) and (N, C, W) and the dtype of ``x``."""
     layout = Layout(x)
-    if layout.is_small:
+    if layout.fits(FORWARD_BLOCKS):
         out, b = x * y_h.unsqueeze(3), y_w.unsqueeze(2)
         return torch.addcmul(x, out, b, out=out) if residual else out.mul_(b)
     out = torch.empty_like(x)
@@ -136,39 +131,44 @@ def weigh(x: Tensor, y_h: Tensor, y_w: Tensor, residual: bool) -> Tensor:
 def product_sums(grad: Tensor, x: Tensor, y_h: Tensor, y_w: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of the gates.
 
+    Autocast would multiply matrices in half precision: whoever calls switches it off.
+
+    Args:
+        grad: Gradient of the output, shape (N, C, H, W), of any strides.
+        x: The map.
+        y_h: Gate of shape (N, C, H) and the dtype of ``x``.
+        y_w: Gate of shape (N, C, W) and the dtype of ``x``.
+
     Returns:
         ``sum_W(grad * x * y_w)`` of shape (N, C, H) and ``sum_H(grad * x * y_h)`` of shape
         (N, C, W), in :func:`mmela.ops.reference.gate_dtype`.
     """
     layout, dtype = Layout(x), gate_dtype(x)
-    if layout.is_one_block and x.dtype == grad.dtype == dtype:
-        with without_autocast(x):
-            product = x * grad
-            sum_w = torch.matmul(y_h.unsqueeze(2), product).squeeze(2)
-            return torch.matmul(product, y_w.unsqueeze(3)).squeeze(3), sum_w
+    if layout.fits(1) and x.dtype == grad.dtype == dtype:
+        product = x * grad
+        sum_w = torch.matmul(y_h.unsqueeze(2), product).squeeze(2)
+        return torch.matmul(product, y_w.unsqueeze(3)).squeeze(3), sum_w
     a, b = layout.along_h(y_h.to(dtype)), layout.along_w(y_w.to(dtype))
     full, full_grad = layout.map(x), layout.map(grad)
     sum_h, sum_w = _empty_sums(full, dtype)
     buffer = layout.buffer(x, dtype)
     spare = layout.buffer(x, dtype) if layout.pixels else None
-    # Autocast would multiply matrices in half precision.
-    with without_autocast(x):
-        for index in layout.blocks():
-            part, gates = full[index], (a[index], b[index[:2]])
-            product = _view(buffer, part)
-            if x.dtype == grad.dtype == dtype:
-                torch.mul(full_grad[index], part, out=product)
-            else:
-                product.copy_(part).mul_(full_grad[index])
-            if spare is not None:
-                weighted = torch.mul(product, gates[1], out=_view(spare, part))
-                torch.sum(weighted, 3, out=sum_h[index])
-                _add_sum(product.mul_(gates[0]), index, sum_w)
-            else:
-                # Matrix-vector products of planes read the block once each and write a strip.
-                plane, row, column = product.squeeze(4), gates[0].squeeze(4), gates[1].squeeze(4)
-                sum_h[index] = torch.matmul(plane, column.transpose(2, 3))
-                sum_w[index[:2]] += torch.matmul(row.transpose(2, 3), plane).transpose(2, 3)
+    for index in layout.blocks():
+        part, gates = full[index], (a[index], b[index[:2]])
+        product = _view(buffer, part)
+        if x.dtype == grad.dtype == dtype:
+            torch.mul(full_grad[index], part, out=product)
+        else:
+            product.copy_(part).mul_(full_grad[index])
+        if spare is not None:
+            weighted = torch.mul(product, gates[1], out=_view(spare, part))
+            torch.sum(weighted, 3, out=sum_h[index])
+            _add_sum(product.mul_(gates[0]), index, sum_w)
+        else:
+            # Matrix-vector products of planes read the block once each and write a strip.
+            plane, row, column = product.squeeze(4), gates[0].squeeze(4), gates[1].squeeze(4)
+            sum_h[index] = torch.matmul(plane, column.transpose(2, 3))
+            sum_w[index[:2]] += torch.matmul(row.transpose(2, 3), plane).transpose(2, 3)
     return layout.strip(sum_h), layout.strip(sum_w)
 
 
@@ -197,7 +197,7 @@ def map_gradient(
     """
     layout, out = Layout(x), torch.empty_like(x)
     grad_h, grad_w = (grad_z_h / x.size(3)).to(x.dtype), (grad_z_w / x.size(2)).to(x.dtype)
-    if layout.is_one_block:
+    if layout.fits(1):
         torch.mul(grad, y_h.unsqueeze(3), out=out)
         torch.addcmul(grad_h.unsqueeze(3), out, y_w.unsqueeze(2), out=out)
         out.add_(grad_w.unsqueeze(2))

@@ -58,20 +58,25 @@ def ela(
         ``[x +] [scale *] x * y_h * y_w``: shape, dtype, device and memory format of ``x``.
 
     Raises:
-        ConfigError: If ``fused=True`` cannot be had for this input.
+        ConfigError: If ``fused=True`` cannot be had for this input, or the kernel size is even.
     """
-    implementation: Callable[..., Tensor]
+    parameters = [p for p in (conv_weight, gn_weight, gn_bias, scale) if p is not None]
     compiling = _is_compiling()
+    # Fake tensors and other kinds have no memory that a kernel could read, but operators.
+    eager = not compiling and all(type(t) in (Tensor, Parameter) for t in (x, *parameters))
+    implementation: Callable[..., Tensor]
     if _is_exported() or (not compiling and _is_transformed()):
         implementation = ela_reference
+    elif conv_weight.size(2) % 2 == 0:
+        raise ConfigError(
+            f'The convolution of ELA needs an odd kernel size, and conv_weight has '
+            f'{conv_weight.size(2)} taps.'
+        )
+    elif _takes_kernels(x, conv_weight, groups, num_groups, fused, eager):
+        implementation = _ela_fused() if eager else ela_operator
     else:
-        # Fake tensors and other kinds have no memory that a kernel could read, but operators.
-        compiling = compiling or type(x) not in (Tensor, Parameter)
-        if _takes_kernels(x, conv_weight, groups, num_groups, fused, compiling):
-            implementation = ela_operator if compiling else _ela_fused()
-        else:
-            # A compiler fuses the plain formula better than a backward it cannot see into.
-            implementation = ela_reference if compiling else ela_lean
+        # A compiler fuses the plain formula better than a backward it cannot see into.
+        implementation = ela_lean if eager else ela_reference
 
     def compute(x: Tensor) -> Tensor:
         return implementation(
@@ -87,17 +92,17 @@ def ela(
         )
 
     out = compute(x)
-    if not compiling:
-        note_output(out, x, compute)
+    if eager:
+        note_output(out, x, parameters, compute)
     return out
 
 
 def _takes_kernels(
-    x: Tensor, conv_weight: Tensor, groups: int, num_groups: int, fused: Fused, compiling: bool
+    x: Tensor, conv_weight: Tensor, groups: int, num_groups: int, fused: Fused, eager: bool
 ) -> bool:
     if fused is False or (fused == 'auto' and not x.is_cuda):
         return False
-    reason = unavailable(x, conv_weight, groups, num_groups, probe=not compiling)
+    reason = unavailable(x, conv_weight, groups, num_groups, probe=eager)
     if reason is not None and fused is True:
         raise ConfigError(
             f"fused=True asks for the fused kernels, but {reason}; fused='auto' takes them where "

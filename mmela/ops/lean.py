@@ -9,14 +9,16 @@ passes over the map are in :mod:`mmela.ops.blocks`, the work on strips is in
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmela.ops import blocks
-from mmela.ops.reference import ela_reference
-from mmela.ops.strip_gates import StripGates
+from mmela.ops.formula_gradients import formula_gradients, wants_formula
+from mmela.ops.reference import ela_reference, has_groups_of_one, without_autocast
+from mmela.ops.strip_gates import StripConvolution, StripGates, StripPair
 
 
 def ela_lean(
@@ -33,92 +35,102 @@ def ela_lean(
 ) -> Tensor:
     """Efficient Local Attention with a hand-written backward.
 
-    Where a graph of the gradient is asked for (``create_graph=True``), the gradient is that of the
-    plain formula, so that it can be differentiated again.
+    Where a graph of the gradient is asked for (``create_graph=True``), and under ``vmap``, the
+    gradient is that of the plain formula. Some of its sums are products of matrices, whose
+    precision in float32 is what ``torch.set_float32_matmul_precision`` says.
 
     Arguments and result as in :func:`mmela.ops.ela`.
     """
     parameters = (conv_weight, gn_weight, gn_bias, scale)
-    options: dict[str, Any] = dict(groups=groups, num_groups=num_groups, eps=eps)
+    options = _Options(groups, num_groups, residual, eps)
     _, channels, height, width = x.shape
-    if x.numel() == 0 or channels * min(height, width) == num_groups:
-        # Groups of one element have a formula of their own, and a map of one row is a strip itself.
-        return ela_reference(x, *parameters, residual=residual, **options)
+    if x.numel() == 0 or has_groups_of_one(channels, min(height, width), num_groups):
+        # Nothing to save: such a map is empty, or a strip itself.
+        return ela_reference(x, *parameters, **options._asdict())
     if not torch.is_grad_enabled():
-        return _forward(x, *parameters, residual, options)[0]
-    out: Tensor = _LeanELA.apply(x, *parameters, residual, options)
+        return _forward(options, x, *parameters)[0]
+    out: Tensor = _LeanELA.apply(options, x, *parameters)
     return out
 
 
+class _Options(NamedTuple):
+    groups: int
+    num_groups: int
+    residual: bool
+    eps: float
+
+
 def _forward(
+    options: _Options,
     x: Tensor,
     conv_weight: Tensor,
     gn_weight: Tensor,
     gn_bias: Tensor,
     scale: Tensor | None,
-    residual: bool,
-    options: dict[str, Any],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The output, and the strips of both axes before and behind the convolution."""
-    gates = StripGates(x, conv_weight, gn_weight, gn_bias, **options)
-    z, u = gates.convolve(*blocks.strip_means(x))
-    y_h, y_w = gates.normalise(u)
-    if scale is not None:
-        y_h = y_h * scale.to(y_h.dtype)[:, None]
-    return blocks.weigh(x, y_h.to(x.dtype), y_w.to(x.dtype), residual), z, u
+    pair = StripPair(x.size(2), x.size(3), conv_weight.size(2))
+    with without_autocast(x):
+        z, u = StripConvolution(pair, conv_weight, options.groups).forward(*blocks.strip_means(x))
+        gates = StripGates(pair, u, gn_weight, gn_bias, options.num_groups, options.eps)
+        y_h = gates.h if scale is None else gates.h * scale.to(gates.h.dtype)[:, None]
+        return blocks.weigh(x, y_h.to(x.dtype), gates.w.to(x.dtype), options.residual), z, u
 
 
 class _LeanELA(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        options: _Options,
         x: Tensor,
         conv_weight: Tensor,
         gn_weight: Tensor,
         gn_bias: Tensor,
         scale: Tensor | None,
-        residual: bool,
-        options: dict[str, Any],
     ) -> Tensor:
         parameters = (conv_weight, gn_weight, gn_bias, scale)
-        out, z, u = _forward(x, *parameters, residual, options)
-        ctx.save_for_backward(x, z, u, *parameters)
-        ctx.residual, ctx.options = residual, options
+        out, z, u = _forward(options, x, *parameters)
+        ctx.save_for_backward(x, *parameters, z, u)
+        ctx.options = options
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, z, u, *parameters, scale = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *differentiable_backward(ctx, grad, [x, *parameters, scale]), None, None
-        gates = StripGates(x, *parameters, **ctx.options)
-        y_h, y_w = gates.normalise(u)
-        factor = None if scale is None else scale.to(y_h.dtype)[:, None]
-        scaled = y_h if factor is None else y_h * factor
-        a, b = scaled.to(x.dtype), y_w.to(x.dtype)  # what the map was multiplied with
-
-        grad_h, grad_w = blocks.product_sums(grad, x, a, b)
-        grad_scale = None
-        if factor is not None:
-            grad_scale = (grad_h * y_h).sum((0, 2))
-            grad_h = grad_h * factor
-        strips, *grads = gates.backward(grad_h, grad_w, z, ctx.needs_input_grad[:4])
-        grad_x = None
-        if strips is not None:
-            grad_z_h, grad_z_w = strips
-            grad_x = blocks.map_gradient(grad, x, a, b, grad_z_h, grad_z_w, ctx.residual)
-        return grad_x, *grads, grad_scale, None, None
+        *inputs, z, u = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[1:]
+        if wants_formula(grad):
+            return None, *formula_gradients(grad, inputs, wanted, **ctx.options._asdict())
+        with without_autocast(grad):
+            return None, *_backward(ctx.options, grad, inputs, z, u, wanted)
 
 
-def differentiable_backward(ctx: Any, grad: Tensor, inputs: list[Any]) -> tuple[Tensor | None, ...]:
-    """The gradients by the plain formula, as a graph that can be differentiated again.
+def _backward(
+    options: _Options,
+    grad: Tensor,
+    inputs: list[Any],
+    z: Tensor,
+    u: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the map and the four parameters; None for those that nobody asks for."""
+    x, conv_weight, gn_weight, gn_bias, scale = inputs
+    pair = StripPair(x.size(2), x.size(3), conv_weight.size(2))
+    gates = StripGates(pair, u, gn_weight, gn_bias, options.num_groups, options.eps)
+    factor = None if scale is None else scale.to(gates.h.dtype)[:, None]
+    scaled = gates.h if factor is None else gates.h * factor
+    y_h, y_w = scaled.to(x.dtype), gates.w.to(x.dtype)  # what the map was multiplied with
 
-    Args:
-        ctx: Context with ``options``, ``residual`` and ``needs_input_grad`` of a layer.
-        grad: Gradient of its output.
-        inputs: The map and the parameters.
-    """
-    wanted = [t for t, wants in zip(inputs, ctx.needs_input_grad, strict=False) if wants]
-    out = ela_reference(*inputs, residual=ctx.residual, **ctx.options)
-    found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True))
-    return (*(next(found) if wants else None for wants in ctx.needs_input_grad[:5]),)
+    grad_h, grad_w = blocks.product_sums(grad, x, y_h, y_w)
+    grad_scale = None
+    if factor is not None:
+        if wanted[4]:
+            grad_scale = (grad_h * gates.h).sum((0, 2))
+        grad_h = grad_h * factor
+    grad_u, grad_gn_weight, grad_gn_bias = gates.backward(grad_h, grad_w, *wanted[2:4])
+    convolution = StripConvolution(pair, conv_weight, options.groups)
+    grad_strips, grad_conv_weight = convolution.backward(grad_u, z, *wanted[:2])
+    grad_x = None
+    if grad_strips is not None:
+        grad_z_h, grad_z_w = grad_strips
+        grad_x = blocks.map_gradient(grad, x, y_h, y_w, grad_z_h, grad_z_w, options.residual)
+    return grad_x, grad_conv_weight, grad_gn_weight, grad_gn_bias, grad_scale

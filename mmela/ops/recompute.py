@@ -8,7 +8,7 @@ input that the layer holds anyway, and how to get from there to the output.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,11 +19,13 @@ from torch.utils.weak import WeakIdKeyDictionary
 _active = threading.local()
 
 
-class _Kept(NamedTuple):
+class _Kept:
     """A tensor that autograd keeps, and its version then."""
 
-    tensor: Tensor
-    version: int
+    def __init__(self, tensor: Tensor) -> None:
+        # Detached: a node that kept its own output with its graph would keep itself, for ever if
+        # no backward comes. The version is still that of both.
+        self.tensor, self.version = tensor.detach(), tensor._version
 
     def unpack(self) -> Tensor:
         # Autograd makes this check itself, but not of what goes through hooks.
@@ -40,9 +42,12 @@ class _Output(NamedTuple):
 
     version: int
     x: _Kept
+    parameters: tuple[_Kept, ...]
     compute: Callable[[Tensor], Tensor]
 
     def unpack(self) -> Tensor:
+        for parameter in self.parameters:
+            parameter.unpack()  # unchanged since
         with torch.no_grad():
             return self.compute(self.x.unpack())
 
@@ -75,7 +80,7 @@ def recompute_outputs() -> Iterator[None]:
         # One that was changed since, by an addition in place, is no output any more.
         if output is not None and output.version == tensor._version:
             return output
-        return _Kept(tensor, tensor._version)
+        return _Kept(tensor)
 
     _active.outputs = outputs
     try:
@@ -85,14 +90,18 @@ def recompute_outputs() -> Iterator[None]:
         _active.outputs = before
 
 
-def note_output(out: Tensor, x: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
+def note_output(
+    out: Tensor, x: Tensor, parameters: Iterable[Tensor], compute: Callable[[Tensor], Tensor]
+) -> None:
     """Says how an output is made, to whatever :func:`recompute_outputs` is active.
 
     Args:
         out: The output.
         x: The map that it comes from.
+        parameters: What else it comes from.
         compute: The way from a map to its output, differentiable or not.
     """
     outputs = getattr(_active, 'outputs', None)
     if outputs is not None and out.requires_grad:
-        outputs[out] = _Output(out._version, _Kept(x, x._version), compute)
+        kept = tuple(_Kept(parameter) for parameter in parameters)
+        outputs[out] = _Output(out._version, _Kept(x), kept, compute)

@@ -80,8 +80,13 @@ def axis_gate(
         return torch.sigmoid(normed)
 
 
+def has_groups_of_one(channels: int, length: int, num_groups: int) -> bool:
+    """Whether each group of a strip is a single element."""
+    return channels * length == num_groups
+
+
 def _group_norm(z: Tensor, num_groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    if z.size(1) * z.size(2) == num_groups:
+    if has_groups_of_one(z.size(1), z.size(2), num_groups):
         # One element is its own mean: its normalised value is 0. `nn.GroupNorm` refuses this case
         # in training; maps of 1x1 meet it. The difference keeps NaN visible and the graph whole.
         return (z - z) * weight[:, None] + bias[:, None]

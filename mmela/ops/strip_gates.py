@@ -7,185 +7,205 @@ with respect to the weight costs several times all the rest of the gate, and whe
 shorter than the kernel (the last stages of a classifier on small images) it takes milliseconds for
 a few thousand numbers. Both are mended by what the convolution is: taps that only ever meet the
 padding are left out, and the gradients are products of matrices where strips are small, else one
-sum a tap.
+sum a tap. Autocast would make all of it in half precision: whoever calls switches it off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmela.ops.reference import gate_dtype, without_autocast
-
 #: Elements up to which the windows of all strips are laid out at once: they stay in the cache.
-WINDOWS = 2**18
+WINDOW_ELEMENTS = 2**18
 
 
-class StripGates:
-    """The gates of one map: ``sigmoid(GroupNorm(Conv1d(z)))`` for the strips of both axes.
-
-    Args:
-        x: The map, for its size (N, C, H, W), positive, and its dtype.
-        conv_weight: See :func:`mmela.ops.ela`, as for all that follow.
-        gn_weight: Shape (C,).
-        gn_bias: Shape (C,).
-        groups: Groups of the convolution.
-        num_groups: Groups of the normalisation, each of more than one element.
-        eps: Added to the variance of a group.
-    """
-
-    def __init__(
-        self,
-        x: Tensor,
-        conv_weight: Tensor,
-        gn_weight: Tensor,
-        gn_bias: Tensor,
-        *,
-        groups: int,
-        num_groups: int,
-        eps: float,
-    ) -> None:
-        dtype = gate_dtype(x)
-        self._gn_weight, self._gn_bias = gn_weight.to(dtype), gn_bias.to(dtype)
-        self._groups, self._num_groups, self._eps = groups, num_groups, eps
-        # Taps farther out than the longest strip meet nothing but padding.
-        padding = conv_weight.size(2) // 2
-        self._reach = min(padding, max(x.shape[2:]) - 1)
-        self._left_out = padding - self._reach
-        self._taps = conv_weight.to(dtype).narrow(2, self._left_out, 2 * self._reach + 1)
-        self._pair = _Pair(x.size(2), x.size(3), self._reach)
-
-    def convolve(self, z_h: Tensor, z_w: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolves the means of the map.
-
-        Args:
-            z_h: Shape (N, C, H).
-            z_w: Shape (N, C, W).
-
-        Returns:
-            Both strips in one tensor, and the same behind the convolution. Forward and backward
-            need nothing else of them.
-        """
-        z = self._pair.join(self._pair.together(z_h, z_w))
-        # Autocast would run the convolution in half precision, whatever the dtype of its input.
-        with without_autocast(z):
-            return z, F.conv1d(z, self._taps, padding=self._reach, groups=self._groups)
-
-    def normalise(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The gates, (N, C, H) and (N, C, W), of what the convolution gave."""
-        self._parts = [
-            _NormedGate(part, self._gn_weight, self._gn_bias, self._num_groups, self._eps)
-            for part in self._pair.cut(u)
-        ]
-        return self._pair.apart([part.gate for part in self._parts])
-
-    def backward(
-        self, grad_h: Tensor, grad_w: Tensor, z: Tensor, wanted: Sequence[bool]
-    ) -> tuple[Any, ...]:
-        """The gradients, once the gates have been computed.
-
-        Args:
-            grad_h: Gradient of the gate along H, shape (N, C, H).
-            grad_w: Gradient of the gate along W, shape (N, C, W).
-            z: What :meth:`convolve` returned first.
-            wanted: Whether each of the gradients below is asked for, the strips' two as one; None
-                takes the place of the others.
-
-        Returns:
-            The gradients of both strips (a pair), the convolution's weight, and the weight and the
-            bias of the normalisation.
-        """
-        pair, (of_strips, of_taps, *of_norm) = self._pair, wanted
-        grads = pair.together(grad_h, grad_w)
-        back = [part.backward(g, of_norm) for part, g in zip(self._parts, grads, strict=True)]
-        grads_u, *grads_norm = zip(*back, strict=True)
-        grad_z, grad_taps = self._convolve_backward(pair.join(grads_u), z, [of_strips, of_taps])
-        return (
-            None if grad_z is None else pair.apart(pair.cut(grad_z)),
-            None if grad_taps is None else F.pad(grad_taps, (self._left_out, self._left_out)),
-            *(None if grads[0] is None else sum(grads) for grads in grads_norm),
-        )
-
-    def _convolve_backward(
-        self, grad: Tensor, z: Tensor, wanted: Sequence[bool]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        with without_autocast(z):
-            if z.device.type == 'cpu' and self._groups == z.size(1):
-                small = z.numel() * self._taps.size(2) <= WINDOWS
-                by = _gradients_by_windows if small else _gradients_by_sums
-                return by(grad, z, self._taps, wanted)
-            grad_z, grad_taps, _ = torch.ops.aten.convolution_backward(
-                grad, z, self._taps, None, [1], [self._reach], [1], False, [0], self._groups,
-                [*wanted, False],
-            )  # fmt: skip
-            return grad_z, grad_taps
-
-
-class _Pair:
-    """How the strips of both axes go through the gates together.
+class StripPair:
+    """How the strips of both axes, (N, C, H) and (N, C, W), go through the gates together.
 
     Strips of one length are samples: one tensor, (2 N, C, L), serves the whole way. Strips of two
     lengths are normalised apart; for the convolution they lie behind one another, as
     (N, C, H + gap + W), with the zeros between them that it would pad with.
+
+    Args:
+        height: H, positive.
+        width: W, positive.
+        kernel_size: Of the convolution, odd.
     """
 
-    def __init__(self, height: int, width: int, gap: int) -> None:
+    def __init__(self, height: int, width: int, kernel_size: int) -> None:
         self._square = height == width
-        self._lengths = [height, gap, width]
+        #: Taps on either side of the middle one that meet anything but padding.
+        self.reach = min(kernel_size // 2, max(height, width) - 1)
+        self._lengths = [height, self.reach, width]
 
-    def together(self, h: Tensor, w: Tensor) -> list[Tensor]:
-        """The strips of both axes as the tensors that are normalised in one call each."""
+    def to_norm(self, h: Tensor, w: Tensor) -> list[Tensor]:
+        """The strips as the tensors that are normalised, each in one call."""
         return [torch.cat([h, w])] if self._square else [h, w]
 
-    def apart(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Undoes :meth:`together`."""
+    def from_norm(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Undoes :meth:`to_norm`."""
         h, w = parts[0].chunk(2) if self._square else parts
         return h, w
 
-    def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """The parts as the one tensor that is convolved."""
+    def norm_to_conv(self, parts: Sequence[Tensor]) -> Tensor:
+        """What is normalised as the one tensor that is convolved."""
         if self._square:
             return parts[0]
         h, w = parts
-        return torch.cat([h, h.new_zeros(*h.shape[:2], self._lengths[1]), w], 2)
+        gap = h.new_zeros(*h.shape[:2], self._lengths[1])
+        return torch.cat([h, gap, w], 2)
 
-    def cut(self, strips: Tensor) -> list[Tensor]:
-        """Undoes :meth:`join`."""
+    def conv_to_norm(self, strips: Tensor) -> list[Tensor]:
+        """Undoes :meth:`norm_to_conv`."""
         if self._square:
             return [strips]
         h, _, w = strips.split(self._lengths, 2)
         return [h, w]
 
 
-class _NormedGate:
-    """``sigmoid(GroupNorm(u))`` of strips (N, C, L)."""
+class StripConvolution:
+    """The convolution that the strips of both axes share.
 
-    def __init__(self, u: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> None:
-        self._u, self._weight, self._groups = u.contiguous(), weight, groups
-        normed, *self._statistics = torch.native_group_norm(
-            self._u, weight, bias, *u.shape, groups, eps
+    Args:
+        pair: The strips.
+        weight: Shape (C, C // groups, k) with k odd; padded by k // 2.
+        groups: Of the convolution.
+    """
+
+    def __init__(self, pair: StripPair, weight: Tensor, groups: int) -> None:
+        self._pair, self._groups, self._reach = pair, groups, pair.reach
+        self._left_out = weight.size(2) // 2 - pair.reach
+        self._taps = weight.narrow(2, self._left_out, 2 * pair.reach + 1)
+
+    def forward(self, z_h: Tensor, z_w: Tensor) -> tuple[Tensor, Tensor]:
+        """Convolves strips.
+
+        Args:
+            z_h: Shape (N, C, H).
+            z_w: Shape (N, C, W).
+
+        Returns:
+            Both strips in one tensor, which backward needs, and the same tensor convolved.
+        """
+        z = self._pair.norm_to_conv(self._pair.to_norm(z_h, z_w))
+        taps = self._taps.to(z.dtype)
+        return z, F.conv1d(z, taps, padding=self._reach, groups=self._groups)
+
+    def backward(
+        self, grad: Tensor, z: Tensor, of_strips: bool, of_weight: bool
+    ) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
+        """The gradients.
+
+        Args:
+            grad: Gradient of the convolved tensor.
+            z: What :meth:`forward` returned first.
+            of_strips: Whether the gradients of the strips are asked for.
+            of_weight: Whether that of the weight is.
+
+        Returns:
+            The gradients of ``z_h`` and ``z_w``, and of the weight; None where nobody asks.
+        """
+        if not (of_strips or of_weight):
+            return None, None
+        taps = self._taps.to(z.dtype)
+        if z.device.type != 'cpu' or self._groups != z.size(1):
+            grad_z, grad_taps, _ = torch.ops.aten.convolution_backward(
+                grad, z, taps, None, [1], [self._reach], [1], False, [0], self._groups,
+                [of_strips, of_weight, False],
+            )  # fmt: skip
+        elif z.numel() * taps.size(2) <= WINDOW_ELEMENTS:
+            grad_z, grad_taps = _depthwise_backward(grad, z, taps)
+        else:
+            grad_z = grad_taps = None
+            if of_strips:
+                grad_z = F.conv1d(grad, taps.flip(2), padding=self._reach, groups=self._groups)
+            if of_weight:
+                grad_taps = _depthwise_weight_gradient(grad, z, self._reach)
+        grad_strips = grad_weight = None
+        if of_strips:
+            grad_strips = self._pair.from_norm(self._pair.conv_to_norm(grad_z))
+        if of_weight:
+            grad_weight = F.pad(grad_taps, (self._left_out, self._left_out))
+        return grad_strips, grad_weight
+
+
+class StripGates:
+    """``sigmoid(GroupNorm(u))`` for the strips of both axes.
+
+    Args:
+        pair: The strips.
+        u: What the convolution gave for them.
+        weight: Of the normalisation, shape (C,).
+        bias: Of the normalisation, shape (C,).
+        num_groups: Groups of the normalisation, each of more than one element.
+        eps: Added to the variance of a group.
+
+    Attributes:
+        h: The gate along H, (N, C, H).
+        w: The gate along W, (N, C, W).
+    """
+
+    def __init__(
+        self,
+        pair: StripPair,
+        u: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        num_groups: int,
+        eps: float,
+    ) -> None:
+        self._pair, self._num_groups = pair, num_groups
+        # ATen's own functions read memory as if it were contiguous.
+        self._weight, bias = (p.to(u.dtype).contiguous() for p in (weight, bias))
+        self._parts = [part.contiguous() for part in pair.conv_to_norm(u)]
+        normed, self._means, self._rstds = zip(
+            *(
+                torch.native_group_norm(part, self._weight, bias, *part.shape, num_groups, eps)
+                for part in self._parts
+            ),
+            strict=True,
         )
-        self.gate = normed.sigmoid_()
+        self._gates = [part.sigmoid_() for part in normed]
+        self.h, self.w = pair.from_norm(self._gates)
 
-    def backward(self, grad: Tensor, wanted: Sequence[bool]) -> tuple[Tensor | None, ...]:
-        """The gradients of the strips and, as far as they are wanted, of weight and bias."""
+    def backward(
+        self, grad_h: Tensor, grad_w: Tensor, of_weight: bool, of_bias: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The gradients from those of the gates.
+
+        Args:
+            grad_h: Of the gate along H, shape (N, C, H).
+            grad_w: Of the gate along W, shape (N, C, W).
+            of_weight: Whether the gradient of the weight is asked for.
+            of_bias: Whether that of the bias is.
+
+        Returns:
+            The gradients of ``u``, the weight and the bias; None where nobody asks.
+        """
         aten = torch.ops.aten
-        grad = aten.sigmoid_backward(grad, self.gate).contiguous()
-        grads: tuple[Tensor | None, ...] = aten.native_group_norm_backward(
-            grad, self._u, *self._statistics, self._weight, *grad.shape, self._groups,
-            [True, *wanted],
-        )  # fmt: skip
-        return grads
+        back = [
+            aten.native_group_norm_backward(
+                aten.sigmoid_backward(grad, gate).contiguous(), u, mean, rstd, self._weight,
+                *u.shape, self._num_groups, [True, of_weight, of_bias],
+            )
+            for grad, gate, u, mean, rstd in zip(
+                self._pair.to_norm(grad_h, grad_w), self._gates, self._parts, self._means,
+                self._rstds, strict=True,
+            )
+        ]  # fmt: skip
+        grads_u, grads_weight, grads_bias = zip(*back, strict=True)
+        return (
+            self._pair.norm_to_conv(grads_u),
+            sum(grads_weight) if of_weight else None,
+            sum(grads_bias) if of_bias else None,
+        )
 
 
-def _gradients_by_windows(
-    grad: Tensor, z: Tensor, taps: Tensor, wanted: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of a depthwise convolution of few numbers, as products of matrices.
+def _depthwise_backward(grad: Tensor, z: Tensor, taps: Tensor) -> tuple[Tensor, Tensor]:
+    """Both gradients of a depthwise convolution as products of matrices.
 
     What the taps see of ``grad``, its windows (C, taps, N L), is multiplied with the flipped taps
     for the gradient of the strips, and with the strips for that of the flipped taps.
@@ -194,36 +214,25 @@ def _gradients_by_windows(
     reach = taps.size(2) // 2
     padded = F.pad(grad.transpose(0, 1), (reach, reach))
     windows = padded.unfold(2, taps.size(2), 1).movedim(3, 1).reshape(channels, -1, n * length)
-    grad_z = grad_taps = None
-    if wanted[0]:
-        grad_z = torch.bmm(taps.flip(2), windows).view(channels, n, length).transpose(0, 1)
-    if wanted[1]:
-        strips = z.transpose(0, 1).reshape(channels, n * length, 1)
-        grad_taps = torch.bmm(windows, strips).flip(1).transpose(1, 2)
-    return grad_z, grad_taps
+    grad_z = torch.bmm(taps.flip(2), windows).view(channels, n, length).transpose(0, 1)
+    strips = z.transpose(0, 1).reshape(channels, n * length, 1)
+    return grad_z, torch.bmm(windows, strips).flip(1).transpose(1, 2)
 
 
-def _gradients_by_sums(
-    grad: Tensor, z: Tensor, taps: Tensor, wanted: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None]:
-    """The same of many numbers, without room for windows.
+def _depthwise_weight_gradient(grad: Tensor, z: Tensor, reach: int) -> Tensor:
+    """The gradient of a depthwise weight, (C, 1, 2 * reach + 1), without room for windows.
 
     The strips of a channel are laid behind one another, zeros between them, and so are their
-    gradients: that of a tap is then the sum of one product of two long rows, shifted against each
-    other.
+    gradients: a tap is then the sum of one product of two long rows, shifted against each other.
     """
-    channels, reach = z.size(1), taps.size(2) // 2
-    grad_z = None
-    if wanted[0]:
-        grad_z = F.conv1d(grad, taps.flip(2), padding=reach, groups=channels)
-    if not wanted[1]:
-        return grad_z, None
+    channels = z.size(1)
     inputs = F.pad(z.transpose(0, 1), (reach, reach)).reshape(channels, -1)
     outputs = F.pad(grad.transpose(0, 1), (0, 2 * reach)).reshape(channels, -1)
     length = outputs.size(1) - 2 * reach
     outputs = outputs[:, :length]
-    product, grad_taps = torch.empty_like(outputs), torch.empty_like(taps)
+    product = torch.empty_like(outputs)
+    sums = z.new_empty(channels, 1, 2 * reach + 1)
     for tap in range(2 * reach + 1):
         torch.mul(inputs[:, tap : tap + length], outputs, out=product)
-        torch.sum(product, 1, out=grad_taps[:, 0, tap])
-    return grad_z, grad_taps
+        torch.sum(product, 1, out=sums[:, 0, tap])
+    return sums

@@ -8,6 +8,7 @@ import torch
 from torch.autograd import forward_ad
 
 from mmela import ELA
+from mmela.errors import ConfigError
 from mmela.ops import ela, ela_gates, ela_lean, ela_reference
 
 IMPLEMENTATIONS = {'reference': ela_reference, 'lean': ela_lean}
@@ -225,6 +226,78 @@ def test_one_element_groups_normalise_to_zero(implementation):
     out.sum().backward()
     torch.testing.assert_close(x.grad, (gate * gate).expand_as(x))
     assert not weight.grad.any()
+
+
+@pytest.mark.parametrize('implementation', IMPLEMENTATIONS)
+@pytest.mark.parametrize('view', ['strided', 'expanded'])
+@pytest.mark.parametrize('index', range(1, 5))
+def test_parameters_may_be_views_of_others(implementation, view, index):
+    inputs = make_inputs((2, 16, 5, 6), scaled=True)
+    options = dict(groups=4, num_groups=8)
+    if view == 'strided':
+        inputs[index] = inputs[index].repeat_interleave(2, dim=0)[::2]
+    else:
+        inputs[index] = inputs[index][:1].expand_as(inputs[index])
+    leaves = [t.requires_grad_() for t in inputs]
+    dense = [t.detach().clone(memory_format=torch.contiguous_format) for t in inputs]
+    results = []
+    for function, tensors in (
+        (IMPLEMENTATIONS[implementation], leaves),
+        (ela_reference, [t.requires_grad_() for t in dense]),
+    ):
+        out = function(*tensors, **options)
+        results.append([out, *torch.autograd.grad(out.square().sum(), tensors)])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize('create_graph', [False, True])
+def test_hooks_see_each_gradient_once(create_graph):
+    def gradients(implementation):
+        inputs = [t.requires_grad_() for t in make_inputs((2, 8, 3, 4), groups=2, scaled=True)]
+        calls = []
+        for index, tensor in enumerate(inputs):
+            tensor.register_hook(lambda grad, index=index: calls.append(index) or 2 * grad)
+        out = implementation(*inputs, groups=2, num_groups=4).square().sum()
+        grads = torch.autograd.grad(out, inputs, create_graph=create_graph)
+        assert sorted(calls) == list(range(5))
+        return grads
+
+    for ours, theirs in zip(gradients(ela_lean), gradients(ela_reference), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_many_gradients_at_once_are_those_one_by_one():
+    inputs = [t.requires_grad_() for t in make_inputs((2, 8, 3, 4), groups=2, scaled=True)]
+    grads = torch.stack([make_inputs((2, 8, 3, 4), seed=seed)[0] for seed in (1, 2, 3)])
+    out = ela(*inputs, groups=2, num_groups=4)
+    each = [torch.autograd.grad(out, inputs, grad, retain_graph=True) for grad in grads]
+    together = torch.autograd.grad(out, inputs, grads, is_grads_batched=True, retain_graph=True)
+    mapped = torch.func.vmap(
+        lambda grad: torch.autograd.grad(out, inputs, grad, retain_graph=True)
+    )(grads)
+    for expected, *found in zip(zip(*each, strict=True), together, mapped, strict=True):
+        for ours in found:
+            assert not ours.requires_grad
+            torch.testing.assert_close(ours, torch.stack(expected), rtol=1e-9, atol=1e-11)
+
+
+def test_an_even_kernel_is_refused():
+    x, _, *norm = make_inputs((2, 16, 7, 5))
+    with pytest.raises(ConfigError, match='odd kernel size, and conv_weight has 4 taps'):
+        ela(x, torch.zeros(16, 4, 4), *norm, groups=4, num_groups=8)
+
+
+@pytest.mark.parametrize('index', range(5))
+def test_tensors_of_another_kind_get_the_formula(index):
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    inputs = make_inputs((2, 16, 5, 6), scaled=True)
+    expected = ela_reference(*inputs, groups=4, num_groups=8)
+    inputs[index] = TwoTensor(inputs[index], inputs[index].clone())
+    out = ela(*inputs, groups=4, num_groups=8)
+    torch.testing.assert_close(out.a, expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(out.b, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_compilers_and_exporters_see_one_graph():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from contextlib import nullcontext
 
 import pytest
@@ -105,6 +107,30 @@ def test_a_map_that_is_changed_after_the_layer_is_an_error_and_no_wrong_gradient
         x += 1
     with pytest.raises(RuntimeError, match='changed in place'):
         out.sum().backward()
+
+
+def test_a_parameter_that_is_changed_after_the_layer_is_an_error_too():
+    attention, conv = ELA(16, residual='scaled'), nn.Conv2d(16, 16, 1)
+    x = torch.randn(2, 16, 9, 7)
+    with recompute_outputs():
+        out = conv(attention(x))
+    with torch.no_grad():
+        attention.scale.add_(1)
+    with pytest.raises(RuntimeError, match='changed in place'):
+        torch.autograd.grad(out.sum(), conv.weight)
+
+
+def test_a_graph_without_a_backward_is_let_go():
+    # ReLU keeps its own output, which leads back to it.
+    network = nn.Sequential(nn.Conv2d(16, 16, 1), nn.ReLU(), ELA(16), nn.Conv2d(16, 16, 1))
+    x = torch.randn(2, 16, 9, 7, requires_grad=True)
+    inside = []
+    network[1].register_forward_hook(lambda module, args, out: inside.append(weakref.ref(out)))
+    with recompute_outputs():
+        out = network(x)
+    del out
+    gc.collect()
+    assert inside[0]() is None
 
 
 def test_activation_checkpointing_goes_before(network):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmela.ops.formula_gradients import formula_gradients, wants_formula
 from mmela.ops.fused import launch
-from mmela.ops.lean import differentiable_backward
 
 
 def ela_fused(
@@ -26,7 +26,8 @@ def ela_fused(
     """Efficient Local Attention by Triton kernels.
 
     For maps that :func:`mmela.ops.fused.unavailable` has nothing against. Where a graph of the
-    gradient is asked for (``create_graph=True``), the gradient is that of the plain formula.
+    gradient is asked for (``create_graph=True``), and under ``vmap``, the gradient is that of the
+    plain formula.
 
     Arguments and result as in :func:`mmela.ops.ela`.
     """
@@ -60,19 +61,18 @@ class _FusedELA(torch.autograd.Function):
         out, strips = launch.forward(shape, x, *parameters, residual, eps)
         ctx.save_for_backward(x, *parameters, strips)
         ctx.shape = shape
-        ctx.options = dict(groups=groups, num_groups=num_groups, eps=eps)
-        ctx.residual = residual
+        ctx.options = dict(groups=groups, num_groups=num_groups, residual=residual, eps=eps)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, strips = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *differentiable_backward(ctx, grad, inputs), *[None] * 4
-        x, conv_weight, gn_weight, gn_bias, scale = inputs
         wanted = ctx.needs_input_grad[:5]
+        if wants_formula(grad):
+            return *formula_gradients(grad, inputs, wanted, **ctx.options), *[None] * 4
+        x, conv_weight, gn_weight, gn_bias, scale = inputs
         grads = launch.backward(
-            ctx.shape, grad, x, strips, conv_weight, gn_weight, gn_bias, scale, ctx.residual,
-            wanted[0], any(wanted[1:]),
+            ctx.shape, grad, x, strips, conv_weight, gn_weight, gn_bias, scale,
+            ctx.options['residual'], wanted[0], any(wanted[1:]),
         )  # fmt: skip
         return *grads, None, None, None, None

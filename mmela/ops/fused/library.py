@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from mmela.ops.formula_gradients import formula_gradients, wants_formula
 from mmela.ops.fused.layout import memory_format
-from mmela.ops.reference import ela_reference
 
 _PARAMETERS = 'Tensor conv_weight, Tensor gn_weight, Tensor gn_bias, Tensor? scale'
 _OPTIONS = 'int groups, int num_groups, bool residual, float eps'
@@ -106,12 +106,10 @@ def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     *inputs, strips = ctx.saved_tensors
     groups, num_groups, residual, eps = ctx.options
     wanted = ctx.needs_input_grad[:5]
-    if torch.is_grad_enabled():  # a graph of the gradient is asked for
+    grads: Any
+    if wants_formula(grad):
         options = dict(groups=groups, num_groups=num_groups, residual=residual, eps=eps)
-        out = ela_reference(*inputs, **options)
-        leaves = [t for t, wants in zip(inputs, wanted, strict=True) if wants]
-        found = iter(torch.autograd.grad(out, leaves, grad, create_graph=True))
-        grads = [next(found) if wants else None for wants in wanted]
+        grads = formula_gradients(grad, inputs, wanted, **options)
     else:
         grads = torch.ops.mmela.ela_backward(
             grad, inputs[0], strips, *inputs[1:], groups, num_groups, residual,
