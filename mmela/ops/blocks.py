@@ -38,7 +38,8 @@ class Layout:
 
     def __init__(self, x: Tensor) -> None:
         self.pixels = not x.is_contiguous() and x.stride(1) == 1
-        n, groups, height, width, depth = self.map(x).shape
+        n, channels, height, width = x.shape
+        groups, depth = (1, channels) if self.pixels else (channels, 1)
         self.shape = (n, groups, height)
         self.row = max(width * depth, 1)
         # Elsewhere each call costs a launch: blocks are there to keep the buffers small.

@@ -78,7 +78,9 @@ class StripConvolution:
     def __init__(self, pair: StripPair, weight: Tensor, groups: int) -> None:
         self._pair, self._groups, self._reach = pair, groups, pair.reach
         self._left_out = weight.size(2) // 2 - pair.reach
-        self._taps = weight.narrow(2, self._left_out, 2 * pair.reach + 1)
+        self._taps = weight
+        if self._left_out:
+            self._taps = weight.narrow(2, self._left_out, 2 * pair.reach + 1)
 
     def forward(self, z_h: Tensor, z_w: Tensor) -> tuple[Tensor, Tensor]:
         """Convolves strips.
@@ -124,12 +126,12 @@ class StripConvolution:
                 grad_z = F.conv1d(grad, taps.flip(2), padding=self._reach, groups=self._groups)
             if of_weight:
                 grad_taps = _depthwise_weight_gradient(grad, z, self._reach)
-        grad_strips = grad_weight = None
+        grad_strips = None
         if of_strips:
             grad_strips = self._pair.from_norm(self._pair.conv_to_norm(grad_z))
-        if of_weight:
-            grad_weight = F.pad(grad_taps, (self._left_out, self._left_out))
-        return grad_strips, grad_weight
+        if of_weight and self._left_out:
+            grad_taps = F.pad(grad_taps, (self._left_out, self._left_out))
+        return grad_strips, grad_taps if of_weight else None
 
 
 class StripGates:
