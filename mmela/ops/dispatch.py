@@ -65,7 +65,7 @@ def ela(
     # Fake tensors and other kinds have no memory that a kernel could read, but operators.
     eager = not compiling and all(type(t) in (Tensor, Parameter) for t in (x, *parameters))
     implementation: Callable[..., Tensor]
-    if _is_exported() or (not compiling and _is_transformed()):
+    if _is_exported() or _is_transformed(compiling):
         implementation = ela_reference
     elif conv_weight.size(2) % 2 == 0:
         raise ConfigError(
@@ -118,14 +118,14 @@ def _ela_fused() -> Any:
     return ela_fused
 
 
-def _question(name: str) -> Callable[[], bool]:
-    # `torch.compiler.is_compiling` came with torch 2.3, `is_exporting` with 2.7; mmela runs beside
-    # older ones too.
-    return getattr(getattr(torch, 'compiler', None), name, lambda: False)
+def _is_compiling() -> bool:
+    # `torch.compiler.is_compiling` came with torch 2.3; mmela runs beside older ones too.
+    compiler = getattr(torch, 'compiler', None)
+    return compiler is not None and getattr(compiler, 'is_compiling', _never)()
 
 
-_is_compiling = _question('is_compiling')
-_is_exporting = _question('is_exporting')
+def _never() -> bool:
+    return False
 
 
 def _is_exported() -> bool:
@@ -133,15 +133,18 @@ def _is_exported() -> bool:
 
     They need the plain formula, which consists of standard operators.
     """
-    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or _is_exporting()
+    # The flag, not `torch.compiler.is_exporting`: before torch 2.12 a compiler takes that for true.
+    exporting = getattr(getattr(torch, 'compiler', None), '_is_exporting_flag', False)
+    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or exporting
 
 
-def _is_transformed() -> bool:
+def _is_transformed(compiling: bool) -> bool:
     """Whether a transform of ``torch.func`` or forward-mode differentiation is at work.
 
-    They cannot look into a hand-written backward, and differentiate the formula.
+    They cannot look into a hand-written backward, and differentiate the formula. While a compiler
+    traces, the stack of transforms is no answer; those of forward mode show all the same.
     """
-    return _transform_stack() is not None or forward_ad._current_level >= 0
+    return forward_ad._current_level >= 0 or (not compiling and _transform_stack() is not None)
 
 
 try:  # not public, and the only way to tell

@@ -14,6 +14,7 @@ from mmela import ELA
 from mmela.errors import ConfigError
 from mmela.ops import ela
 from mmela.ops.fused import availability, launch, unavailable
+from mmela.ops.fused.library import ela_operator
 
 
 def test_maps_on_the_cpu_are_left_to_the_lean_version(monkeypatch):
@@ -120,3 +121,33 @@ def test_nobody_pays_for_triton_who_does_not_use_it():
     program = 'import sys, mmela, mmela.ops; sys.exit("triton" in sys.modules)'
     environment = {k: v for k, v in os.environ.items() if k != 'TRITON_INTERPRET'}
     assert subprocess.run([sys.executable, '-c', program], env=environment).returncode == 0
+
+
+@pytest.mark.parametrize('function', [fused, ela_operator])
+@pytest.mark.parametrize(
+    'name, index, size',
+    [
+        ('conv_weight', 1, (8, 4, 5)),
+        ('conv_weight', 1, (7, 2, 5)),
+        ('gn_weight', 2, (7,)),
+        ('gn_bias', 3, (9,)),
+        ('scale', 4, (1,)),
+    ],
+)
+def test_parameters_of_another_size_are_refused(function, name, index, size):
+    layer = Layer(5, 4, 2)
+    inputs, _ = make_inputs((1, 8, 6, 8), layer, scaled=True)
+    inputs[index] = torch.zeros(size, device=DEVICE)
+    with pytest.raises(ConfigError, match=f'{name} must have the shape') as error:
+        function(*inputs, **layer.options)
+    assert str(size) in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['groups', 'num_groups'])
+@pytest.mark.parametrize('number', [0, 3, 16, -2])
+def test_groups_that_do_not_divide_the_channels_are_refused(name, number):
+    layer = Layer(5, 4, 2)
+    inputs, _ = make_inputs((1, 8, 6, 8), layer)
+    for function in (fused, ela_operator):
+        with pytest.raises(ConfigError, match='do not divide the channels'):
+            function(*inputs, **dict(layer.options, **{name: number}))

@@ -120,3 +120,16 @@ def test_the_committed_table_is_of_todays_plans(repo_root):
 def test_both_paths_are_in_the_table():
     shapes = [kernel_resources._shape(site, 'bfloat16', False, 90) for site in SITES]
     assert {make_plan(shape, False).path for shape in shapes} == set(PATHS)
+
+
+@pytest.mark.parametrize('out', ['there.csv', '.', 'nowhere/new.csv'])
+def test_a_table_is_replaced_only_by_a_complete_one(tmp_path, repo_root, out):
+    (tmp_path / 'there.csv').write_text('older')
+    run = subprocess.run(
+        [sys.executable, repo_root / 'tools/analysis_tools/compile_kernels.py', '--out', out],
+        cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, 'TRITON_INTERPRET': '1', 'PYTHONPATH': str(repo_root)},
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.startswith('error: ') and len(run.stderr.splitlines()) == 1
+    assert (tmp_path / 'there.csv').read_text() == 'older'

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from fused_layers import DEVICE, LAYOUTS, PATHS, Layer, fused, make_inputs, outcome
+from torch.autograd import forward_ad
 
 from mmela import ELA
-from mmela.ops import dispatch, ela
+from mmela.ops import dispatch, ela, ela_reference
 
 
 def operator_arguments(layer, inputs):
@@ -111,12 +112,54 @@ def test_a_compiled_training_step_is_one_operator_in_each_direction():
     ]
 
 
-@pytest.mark.parametrize('setting', ['auto', True, False])
-def test_a_compiler_sees_one_operator_for_maps_on_cuda(monkeypatch, setting):
+def test_a_compiled_layer_passes_tangents_on():
+    layer = Layer(3, 2, 1)
+    inputs, direction = make_inputs((1, 4, 3, 4), layer)
+    compiled = torch.compile(lambda x: fused(x, *inputs[1:], **layer.options), backend='aot_eager')
+    tangents = []
+    for function in (compiled, lambda x: ela_reference(x, *inputs[1:], **layer.options)):
+        with forward_ad.dual_level():
+            out = function(forward_ad.make_dual(inputs[0], direction))
+            tangents.append(forward_ad.unpack_dual(out).tangent)
+    torch.testing.assert_close(*tangents)
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """Lets maps without memory lie on a GPU that need not be there."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     monkeypatch.setattr(torch.version, 'cuda', '13.0')
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda index=None: (9, 0))
+    torch.compiler.reset()
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device('cuda'):
+        yield
+    torch.compiler.reset()
+
+
+def test_a_compiler_takes_few_graphs_for_many_sizes(fake_cuda):
+    graphs = []
+
+    def keep(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    parameters = [torch.empty(s) for s in [(32, 1, 5), (32,), (32,)]]
+
+    def network(x):
+        return ela(2 * x, *parameters, groups=32, num_groups=4)
+
+    compiled = torch.compile(network, backend=keep, fullgraph=True)
+    with torch.no_grad():
+        for i in range(12):
+            compiled(torch.empty(2, 32, 20 + i, 24 + 7 * i % 11))
+    assert len(graphs) <= 4  # one for the first sizes, then ranges between powers of two
+    for graph in graphs:
+        assert sum('mmela.ela_forward' in str(node.target) for node in graph.graph.nodes) == 1
+
+
+@pytest.mark.parametrize('setting', ['auto', True, False])
+def test_a_compiler_sees_one_operator_for_maps_on_cuda(fake_cuda, setting):
     layer = Layer(3, 4, 4)
     graphs = []
 
@@ -127,12 +170,9 @@ def test_a_compiler_sees_one_operator_for_maps_on_cuda(monkeypatch, setting):
     def network(*tensors):
         return ela(*tensors, **layer.options, fused=setting)
 
-    torch.compiler.reset()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.device('cuda'):
-        inputs = [torch.empty(s) for s in [(2, 8, 5, 4), (8, 2, 3), (8,), (8,)]]
-        assert inputs[0].is_cuda
-        out = torch.compile(network, backend=keep, fullgraph=True)(*inputs)
-    torch.compiler.reset()
+    inputs = [torch.empty(s) for s in [(2, 8, 5, 4), (8, 2, 3), (8,), (8,)]]
+    assert inputs[0].is_cuda
+    out = torch.compile(network, backend=keep, fullgraph=True)(*inputs)
     assert out.shape == (2, 8, 5, 4)
     targets = [str(node.target) for graph in graphs for node in graph.graph.nodes]
     assert any('mmela.ela_forward' in target for target in targets) == (setting is not False)

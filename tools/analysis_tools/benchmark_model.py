@@ -103,6 +103,8 @@ def main() -> int:
                 stem += f'_{Path(results[0].config).stem}'
             if args.recompute:
                 stem += '_recompute'
+            if args.quick:
+                stem += '_quick'  # no measurement to be replaced by it
             print(f'written: {report.write(args.out, stem, rows, text)}', file=sys.stderr)
     return 0
 

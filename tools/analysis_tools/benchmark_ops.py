@@ -73,7 +73,8 @@ def main() -> int:
             if args.out:  # after every map: whatever ends the run, what was measured is kept
                 layout = '_channels-last' if args.channels_last else ''
                 chosen = f'_{"-".join(args.shapes)}' if args.shapes else ''
-                stem = f'ops_{machine.slug}_{rows[0]["dtype"]}{layout}{chosen}'
+                quick = '_quick' if args.quick else ''  # no measurement to be replaced by it
+                stem = f'ops_{machine.slug}_{rows[0]["dtype"]}{layout}{chosen}{quick}'
                 path = report.write(args.out, stem, rows, text)
         print(text)
         if args.out:

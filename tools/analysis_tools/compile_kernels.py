@@ -1,8 +1,14 @@
 """Compile the fused kernels for GPUs that need not be there, and list what they take."""
 
+from __future__ import annotations
+
 import argparse
 import csv
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 from mmela import runtime
 from mmela.runtime.kernel_resources import DTYPES, PROCESSORS, Row, compile_kernels
@@ -11,7 +17,9 @@ from mmela.runtime.kernel_resources import DTYPES, PROCESSORS, Row, compile_kern
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', metavar='CSV', help='file to write; default: the terminal')
+    parser.add_argument(
+        '--out', metavar='CSV', help='file or folder to write to; default: the terminal'
+    )
     parser.add_argument(
         '--capability',
         nargs='+',
@@ -32,18 +40,32 @@ def main() -> int:
     """
     args = parse_args()
     spills = 0
-    with runtime.exit_on_user_error():
-        rows = compile_kernels(dtypes=tuple(args.dtype), capabilities=tuple(args.capability))
-        target = open(args.out, 'w', newline='') if args.out else sys.stdout
-        with target:
-            writer = csv.writer(target, lineterminator='\n')
-            writer.writerow(Row._fields)
-            for row in rows:
-                writer.writerow(row)
-                spills += row.spill_bytes > 0
+    with runtime.exit_on_user_error(), _open(args.out) as target:
+        writer = csv.writer(target, lineterminator='\n')
+        writer.writerow(Row._fields)
+        for row in compile_kernels(dtypes=tuple(args.dtype), capabilities=tuple(args.capability)):
+            writer.writerow(row)
+            spills += row.spill_bytes > 0
     if spills:
         print(f'{spills} kernels spill registers', file=sys.stderr)
     return int(spills > 0)
+
+
+@contextmanager
+def _open(out: str | None) -> Iterator[TextIO]:
+    """The terminal, or a file that takes the place of an older one when it is complete."""
+    if out is None:
+        yield sys.stdout
+        return
+    path = Path(out, 'kernels.csv') if Path(out).is_dir() else Path(out)
+    part = path.with_name(f'{path.name}.part')
+    try:
+        file = part.open('w', newline='')
+    except OSError as error:
+        raise runtime.UserError(f'--out {out} cannot be written: {error.strerror}.') from error
+    with file:
+        yield file
+    part.replace(path)
 
 
 if __name__ == '__main__':

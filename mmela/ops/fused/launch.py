@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mmela.errors import ConfigError
 from mmela.ops.fused import kernels
 from mmela.ops.fused.layout import memory_format
 from mmela.ops.fused.plan import (
@@ -24,6 +25,7 @@ from mmela.ops.fused.plan import (
     make_plan,
     next_power,
     strip_tile,
+    unsupported,
     vector,
     weight_tile,
 )
@@ -103,8 +105,13 @@ def forward(
     residual: bool,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """The attended map, and the vectors that backward needs."""
+    """The attended map, and the vectors that backward needs.
+
+    Raises:
+        ConfigError: If a parameter does not fit the map, or the kernels cannot serve its shape.
+    """
     prepared = _prepare_forward(shape, residual, FORCED_PATH)
+    _check_parameters(shape, x, conv_weight, gn_weight, gn_bias, scale)
     x = x.contiguous(memory_format=_layout(shape))
     parameters = _contiguous(conv_weight, gn_weight, gn_bias, scale)
     out = torch.empty_like(x)
@@ -167,6 +174,23 @@ def on_device(x: Tensor) -> AbstractContextManager[Any]:
     return torch.cuda.device(x.device)
 
 
+def _check_parameters(shape: Shape, x: Tensor, *parameters: Tensor | None) -> None:
+    """A kernel would read past the end of a parameter that is too short."""
+    channels = (shape.channels,)
+    sizes = ((*channels, shape.fan, shape.kernel_size), channels, channels, channels)
+    names = ('conv_weight', 'gn_weight', 'gn_bias', 'scale')
+    for name, size, parameter in zip(names, sizes, parameters, strict=True):
+        if parameter is None:
+            continue
+        if parameter.shape != size:
+            raise ConfigError(
+                f'{name} must have the shape {size} for a map of {shape.channels} channels and '
+                f'groups={shape.groups}, and has {tuple(parameter.shape)}.'
+            )
+        if parameter.device != x.device:
+            raise ConfigError(f'{name} is on {parameter.device}, and the map on {x.device}.')
+
+
 def _layout(shape: Shape) -> torch.memory_format:
     return torch.channels_last if shape.channels_last else torch.contiguous_format
 
@@ -177,6 +201,9 @@ def _contiguous(*parameters: Tensor | None) -> list[Tensor | None]:
 
 @lru_cache(maxsize=4096)
 def _prepare_forward(shape: Shape, residual: bool, path: str | None) -> Prepared:
+    reason = unsupported(shape)
+    if reason is not None:
+        raise ConfigError(f'The fused kernels cannot serve this layer: {reason}.')
     plan = make_plan(shape, False, path)
 
     def constants(cut: Cut, steps: Steps) -> dict[str, Any]:

@@ -152,8 +152,11 @@ class Plan(NamedTuple):
 
 def unsupported(shape: Shape) -> str | None:
     """Why the kernels cannot serve a map of this shape, as half a sentence; None if they can."""
-    if 0 in shape[:4]:
+    if 0 in (shape.images, shape.channels, shape.height, shape.width):
         return 'the map is empty'
+    for name, groups in (('convolution', shape.groups), ('normalisation', shape.num_groups)):
+        if groups < 1 or shape.channels % groups:
+            return f'the groups of the {name} do not divide the channels'
     if shape.channels * shape.height * shape.width >= 2**31:
         return 'one image has 2**31 elements or more'
     if shape.width > MAX_WIDTH:
@@ -203,7 +206,7 @@ def strip_tile(shape: Shape, cut: Cut, backward: bool) -> StripTile:
     """The tile of strips of a program."""
     group = next_power(shape.group)
     # Twice as many rows: strips along H and along W.
-    elements = STRIP_ELEMENTS[backward]
+    elements = STRIP_ELEMENTS[1 if backward else 0]  # compilers take no bool for an index
     if backward and shape.fan > 1:
         elements //= 2  # all taps of an input are in work at once
     room = max(cut.num_warps * 32 * elements // (2 * group), 1)
@@ -229,7 +232,11 @@ def vector(shape: Shape) -> int:
 
 def next_power(number: int) -> int:
     """The smallest power of two that is not below a number."""
-    return 1 << (number - 1).bit_length()
+    # A compiler that traces this asks once for a range of numbers; with `bit_length` for each.
+    power = 1
+    while power < number:
+        power *= 2
+    return power
 
 
 def _ceil(a: int, b: int) -> int:
