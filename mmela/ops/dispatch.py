@@ -118,14 +118,15 @@ def _ela_fused() -> Any:
     return ela_fused
 
 
-def _is_compiling() -> bool:
-    # `torch.compiler.is_compiling` came with torch 2.3; mmela runs beside older ones too.
-    compiler = getattr(torch, 'compiler', None)
-    return compiler is not None and getattr(compiler, 'is_compiling', _never)()
-
-
 def _never() -> bool:
     return False
+
+
+# `torch.compiler.is_compiling` came with torch 2.3, `is_exporting` with 2.7; mmela runs beside
+# older ones too.
+_compiler = getattr(torch, 'compiler', None)
+_is_compiling: Callable[[], bool] = getattr(_compiler, 'is_compiling', _never)
+_is_exporting: Callable[[], bool] = getattr(_compiler, 'is_exporting', _never)
 
 
 def _is_exported() -> bool:
@@ -133,8 +134,10 @@ def _is_exported() -> bool:
 
     They need the plain formula, which consists of standard operators.
     """
-    # The flag, not `torch.compiler.is_exporting`: before torch 2.12 a compiler takes that for true.
-    exporting = getattr(getattr(torch, 'compiler', None), '_is_exporting_flag', False)
+    # The flag behind `is_exporting`: compilers before torch 2.12 take the function for true.
+    exporting = getattr(_compiler, '_is_exporting_flag', None)
+    if exporting is None:
+        exporting = _is_exporting()
     return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or exporting
 
 
