@@ -69,7 +69,7 @@ def ela(
         implementation = ela_reference
     elif conv_weight.size(2) % 2 == 0:
         raise ConfigError(
-            f'The convolution of ELA needs an odd kernel size, and conv_weight has '
+            'The convolution of ELA needs an odd kernel size, and conv_weight has '
             f'{conv_weight.size(2)} taps.'
         )
     elif _takes_kernels(x, conv_weight, groups, num_groups, fused, eager):

@@ -133,3 +133,4 @@ def test_a_table_is_replaced_only_by_a_complete_one(tmp_path, repo_root, out):
     assert run.returncode == 2
     assert run.stderr.startswith('error: ') and len(run.stderr.splitlines()) == 1
     assert (tmp_path / 'there.csv').read_text() == 'older'
+    assert [path.name for path in tmp_path.iterdir()] == ['there.csv']

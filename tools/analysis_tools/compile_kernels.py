@@ -63,8 +63,12 @@ def _open(out: str | None) -> Iterator[TextIO]:
         file = part.open('w', newline='')
     except OSError as error:
         raise runtime.UserError(f'--out {out} cannot be written: {error.strerror}.') from error
-    with file:
-        yield file
+    try:
+        with file:
+            yield file
+    except Exception:  # whoever interrupts a run keeps what was compiled
+        part.unlink()
+        raise
     part.replace(path)
 
 
