@@ -16,8 +16,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-from mmela.errors import ConfigError, did_you_mean
-from mmela.import_errors import cause_of, remedy_for
+from mmela.errors import ConfigError, cause_of, did_you_mean, remedy_for
 
 
 class Room(NamedTuple):
@@ -47,7 +46,9 @@ ROOMS = {
     'SegResNetV1c': SEG,
 }
 TRANSFORM_ROOMS = {'ELACodeLetterbox': DET}
-HOOK_ROOMS = {'ClsVisualizationHook': CLS}
+HOOK_ROOMS = {
+    'ClsVisualizationHook': CLS._replace(module='mmela.engine.hooks.visualization'),
+}
 
 
 class LazyRegistry(Registry):
@@ -133,5 +134,5 @@ HOOKS = LazyRegistry(
     rooms=HOOK_ROOMS,
     parent=MMENGINE_HOOKS,
     scope='mmela',
-    locations=['mmela.runtime.recompute'],
+    locations=['mmela.engine.hooks.recompute'],
 )

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from readme_tables import table_rows, tables
 
-from mmela.runtime import load_config
-from mmela.runtime.complexity import measure
+from mmela.analysis.complexity import measure
+from mmela.engine import load_config
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / 'configs').glob('*/*/README.md'))

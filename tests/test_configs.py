@@ -18,7 +18,7 @@ from mmengine.registry import MODELS, init_default_scope
 from readme_tables import table_rows
 
 from mmela.attentions.base import Attention
-from mmela.runtime import load_config
+from mmela.engine import load_config
 
 ROOT = Path(__file__).parents[1]
 #: MMPreTrain is optional: without it there is nothing to build the classifiers with.

@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, init_default_scope
+from pascal_voc import voc_aug, voc_to_coco
+from pascal_voc.toolbox import load_converter
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.io import loadmat, savemat
 from scipy.sparse import csc_matrix
 
-from mmela.runtime import UserError, load_config
-from mmela.runtime.dataset_converters import voc_aug, voc_to_coco
-from mmela.runtime.dataset_converters.toolbox import load_converter
+from mmela.engine import UserError, load_config
 
 ROOT = Path(__file__).parents[1]
 BCCD = ROOT.parent / 'shared' / 'data' / 'bccd'

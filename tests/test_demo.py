@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from mmela.demo.run import DATA_ROOT, TASKS, Outcome, make_data, print_outcomes, run_tool
-from mmela.runtime import UserError
+from demo.run import DATA_ROOT, TASKS, Outcome, make_data, print_outcomes, run_tool
+from mmela.engine import UserError
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ def main() -> int:
         The exit status; 2 if a step failed.
     """
     argparse.ArgumentParser(description=__doc__).parse_args()
-    from mmela import runtime
-    from mmela.demo import run_demo
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `demo/` lies in the checkout
+    from demo import run_demo
+    from mmela import engine
 
-    with runtime.exit_on_user_error():
+    with engine.exit_on_user_error():
         run_demo(Path(__file__).resolve().parents[1])
     return 0
 

@@ -10,7 +10,7 @@ if [ $# -lt 2 ] || ! [[ "$2" =~ ^[1-9][0-9]*$ ]]; then
     exit 2
 fi
 
-exec "${PYTHON:-python}" -m mmela.runtime.launch \
+exec "${PYTHON:-python}" -m mmela.engine.launch \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

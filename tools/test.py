@@ -47,20 +47,20 @@ def main() -> int:
     """
     args = parse_args()
     try:
-        from mmela import runtime
+        from mmela import engine
     except ImportError as error:
         hint = f'; install it: pip install -e {os.path.dirname(os.path.dirname(__file__)) or "."}'
         print(f'error: {error}{hint if error.name == "mmela" else ""}', file=sys.stderr)
         return 2
-    with runtime.exit_on_user_error(args.launcher):
-        cfg = runtime.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    with engine.exit_on_user_error(args.launcher):
+        cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.show or args.show_dir:
-            runtime.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
+            engine.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
         if args.out is not None:
-            runtime.keep_predictions(cfg, args.out)
+            engine.keep_predictions(cfg, args.out)
         if args.tta:
-            runtime.use_tta(cfg)
-        runtime.test(cfg, args.checkpoint, data_check=not args.no_data_check)
+            engine.use_tta(cfg)
+        engine.test(cfg, args.checkpoint, data_check=not args.no_data_check)
     return 0
 
 

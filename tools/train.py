@@ -48,20 +48,20 @@ def main() -> int:
     """
     args = parse_args()
     try:
-        from mmela import runtime
+        from mmela import engine
     except ImportError as error:
         hint = f'; install it: pip install -e {os.path.dirname(os.path.dirname(__file__)) or "."}'
         print(f'error: {error}{hint if error.name == "mmela" else ""}', file=sys.stderr)
         return 2
-    with runtime.exit_on_user_error(args.launcher):
-        cfg = runtime.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    with engine.exit_on_user_error(args.launcher):
+        cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:
-            runtime.use_amp(cfg)
+            engine.use_amp(cfg)
         if args.auto_scale_lr:
-            runtime.use_auto_scale_lr(cfg)
+            engine.use_auto_scale_lr(cfg)
         if args.resume is not None:
-            runtime.use_resume(cfg, args.resume)
-        runtime.train(cfg, data_check=not args.no_data_check)
+            engine.use_resume(cfg, args.resume)
+        engine.train(cfg, data_check=not args.no_data_check)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmpretrain.models.backbones.mobilenet_v2 import InvertedResidual, MobileNetV2
 
-from mmela.mobilenet import PluginMobileNetV2, RunsPlugins
+from mmela.plugins.mobilenet import PluginMobileNetV2, RunsPlugins
 from mmela.registry import MODELS
 
 

@@ -10,8 +10,8 @@ from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
 from mmela.plugins import init_with_plugins
+from mmela.plugins.residual import PluginBasicBlock, PluginBottleneck, PluginResNet
 from mmela.registry import MODELS
-from mmela.residual import PluginBasicBlock, PluginBottleneck, PluginResNet
 
 # Stands for the toolbox's class that follows the mixin: what a mixin uses, that class has.
 Parent: Any = nn.Module

@@ -8,7 +8,7 @@ from mmcv.cnn import ConvModule
 from mmdet.models.backbones.mobilenet_v2 import MobileNetV2
 from mmdet.models.layers import InvertedResidual
 
-from mmela.mobilenet import PluginMobileNetV2, RunsPlugins
+from mmela.plugins.mobilenet import PluginMobileNetV2, RunsPlugins
 from mmela.registry import MODELS
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 
+from mmela.plugins.residual import PluginBasicBlock, PluginBottleneck, PluginResNet
 from mmela.registry import MODELS
-from mmela.residual import PluginBasicBlock, PluginBottleneck, PluginResNet
 
 
 class DetBasicBlock(PluginBasicBlock, BasicBlock):

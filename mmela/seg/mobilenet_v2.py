@@ -7,7 +7,7 @@ from typing import Any
 from mmseg.models.backbones.mobilenet_v2 import MobileNetV2
 from mmseg.models.utils import InvertedResidual
 
-from mmela.mobilenet import PluginMobileNetV2, RunsPlugins
+from mmela.plugins.mobilenet import PluginMobileNetV2, RunsPlugins
 from mmela.registry import MODELS
 
 

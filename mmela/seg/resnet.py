@@ -6,8 +6,8 @@ from typing import Any
 
 from mmseg.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 
+from mmela.plugins.residual import PluginBasicBlock, PluginBottleneck, PluginResNet
 from mmela.registry import MODELS
-from mmela.residual import PluginBasicBlock, PluginBottleneck, PluginResNet
 
 
 class SegBasicBlock(PluginBasicBlock, BasicBlock):

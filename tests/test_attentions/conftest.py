@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmela.runtime.benchmark.timm_layers import timm_layers as import_timm_layers
+from benchmarks.timm_layers import timm_layers as import_timm_layers
 
 
 @pytest.fixture(scope='session')

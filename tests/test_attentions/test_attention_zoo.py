@@ -11,10 +11,10 @@ import torch
 from mmengine.analysis import FlopAnalyzer
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmela.analysis.complexity import measure
 from mmela.attentions import CBAM, ECA, ELA, SE, CoordAtt
 from mmela.attentions.eca import adaptive_kernel_size
-from mmela.runtime import load_config
-from mmela.runtime.complexity import measure
+from mmela.engine import load_config
 
 BUILD = {
     '`mmela.SE`': SE,

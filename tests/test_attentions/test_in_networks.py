@@ -8,7 +8,7 @@ from mmdet.models.backbones import ResNet
 from mmengine.registry import MODELS
 
 from mmela.attentions import CBAM, ECA, ELA, SE, Attention, CoordAtt
-from mmela.runtime.load_report import attention_layers, compare
+from mmela.engine.hooks.load_report import attention_layers, compare
 
 ATTENTIONS = {'se': SE, 'eca': ECA, 'cbam': CBAM, 'coord_att': CoordAtt, 'ela': ELA}
 every_attention = pytest.mark.parametrize('abbr', ATTENTIONS)

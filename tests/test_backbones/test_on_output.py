@@ -14,8 +14,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 
 from mmela import ELA
+from mmela.engine import load_config
 from mmela.errors import ConfigError
-from mmela.runtime import load_config
 
 PARENTS = {'mmela.CSPDarknet': CSPDarknet, 'mmela.CSPNeXt': CSPNeXt}
 SLIM = dict(deepen_factor=0.1, widen_factor=0.125)

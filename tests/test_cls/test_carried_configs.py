@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from mmela import ELA
-from mmela.runtime import load_config
+from mmela.engine import load_config
 
 pytest.importorskip('mmpretrain', reason='MMPreTrain is not installed')
 

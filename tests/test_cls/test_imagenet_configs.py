@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mmengine.registry import MODELS, init_default_scope
 
-from mmela.runtime import load_config
+from mmela.engine import load_config
 
 pytest.importorskip('mmpretrain', reason='MMPreTrain is not installed')
 

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.registry import DefaultScope
 
-from mmela import runtime
+from mmela import engine
 
 
 @pytest.fixture(scope='session')
@@ -19,7 +19,7 @@ def build(repo_root):
     def run(config, options=None):
         path = config if '::' in config else repo_root / config
         with DefaultScope.overwrite_default_scope('mmdet'):
-            return MODELS.build(runtime.load_config(path, options).model).eval()
+            return MODELS.build(engine.load_config(path, options).model).eval()
 
     return run
 

@@ -19,14 +19,14 @@ from xml.sax.saxutils import escape
 import cv2
 import pytest
 import torch
+from convert_yolox import convert_yolox
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmela import runtime
-from mmela.runtime.convert_yolox import convert_yolox
+from mmela import engine
 
 CLONE = os.environ.get('MMELA_ELA_CODE', '')
 CHECKPOINT = 'YOLOX/logs/ELA72/best_epoch_weights.pth'
@@ -74,7 +74,7 @@ def ours(photos, repo_root, tmp_path_factory):
     checkpoint = str(root / 'ela72.pth')
     print(convert_yolox(str(Path(CLONE) / CHECKPOINT), checkpoint, from_ela_code=True))
 
-    cfg = runtime.load_config(repo_root / CONFIG, {'data_root': f'{root}/'})
+    cfg = engine.load_config(repo_root / CONFIG, {'data_root': f'{root}/'})
     model = MODELS.build(cfg.model).eval()
     weights = torch.load(checkpoint, weights_only=True)['state_dict']
     model.load_state_dict(weights, strict=True)

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 import torch
+from convert_yolox import convert_weights, convert_yolox
 from plain_yolox import PlainYOLOX, largest_difference, randomise
 
-from mmela import runtime
-from mmela.runtime.convert_yolox import convert_weights, convert_yolox
-from mmela.runtime.preprocessing import note_on_pictures
+from mmela import engine
+from mmela.engine.hooks.preprocessing import note_on_pictures
 
 #: The authors' YOLOX/model_data/voc_classes.txt.
 VOC_CLASSES = (
@@ -168,7 +168,7 @@ def test_the_config_that_is_named_has_their_network_and_their_pictures(
     assert flag == '--cfg-options'
     checkpoint = torch.load(tmp_path / 'ours.pth', weights_only=True)
     build(config, options).load_state_dict(checkpoint['state_dict'], strict=True)
-    cfg = runtime.load_config(config if '::' in config else repo_root / config, options)
+    cfg = engine.load_config(config if '::' in config else repo_root / config, options)
     preprocessor = cfg.model.data_preprocessor
     # ImageNet's, of values from 0 to 1.
     assert preprocessor.mean == pytest.approx([255 * v for v in (0.485, 0.456, 0.406)])
@@ -183,7 +183,7 @@ def test_a_config_with_other_pictures_is_told(source, suffix, is_told, repo_root
     convert_yolox(str(source[0]), str(tmp_path / 'ours.pth'), from_ela_code=True)
     meta = torch.load(tmp_path / 'ours.pth', weights_only=True)['meta']
     config = f'configs/det/yolox/yolox_nano-ela-t-neck_voc0712{suffix}.py'
-    note = note_on_pictures(meta, runtime.load_config(repo_root / config))
+    note = note_on_pictures(meta, engine.load_config(repo_root / config))
     assert (note is not None) == is_told
     if is_told:
         assert 'trained on pictures in RGB (mean 123.675, 116.28, 103.53, std' in note

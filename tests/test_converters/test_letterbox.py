@@ -11,8 +11,8 @@ from mmengine.structures import InstanceData
 from PIL import Image
 
 from mmela.det.letterbox import ELACodeLetterbox, LetterboxYOLOXHead
+from mmela.engine import load_config
 from mmela.errors import ConfigError
-from mmela.runtime import load_config
 
 CONFIG = 'configs/det/yolox/yolox_nano-ela-t-neck_voc0712-ela-code.py'
 

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
+from convert_yolox import convert_weights
 from plain_yolox import SIZES, PlainYOLOX, largest_difference, randomise
-
-from mmela.runtime.convert_yolox import convert_weights
 
 
 def config_of(size):

@@ -14,8 +14,8 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from mmela.datasets import CLASSES, PALETTE, DatasetExistsError, generate, render_scene
-from mmela.datasets.scenes import MIN_VISIBLE
+from demo.dataset import CLASSES, PALETTE, DatasetExistsError, generate, render_scene
+from demo.dataset.scenes import MIN_VISIBLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = REPOSITORY / 'tools' / 'dataset_converters' / 'shapes.py'
@@ -140,7 +140,7 @@ def test_an_interrupted_run_leaves_nothing_that_passes_for_a_data_set(tmp_path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr('mmela.datasets.formats.write_palette_png', interrupt)
+        patch.setattr('demo.dataset.formats.write_palette_png', interrupt)
         generate(tmp_path / 'shapes', **ARGUMENTS)
     assert not (tmp_path / 'shapes').exists()
     generate(tmp_path / 'shapes', **{**ARGUMENTS, 'num_train': 1, 'num_val': 1})
@@ -154,7 +154,7 @@ def test_an_impossible_argument_is_refused(tmp_path, wrong):
 
 
 def test_the_room_imports_numpy_opencv_and_the_standard_library_alone():
-    allowed = {'cv2', 'mmela.datasets', 'numpy', *sys.stdlib_module_names}
+    allowed = {'cv2', 'demo.dataset', 'numpy', *sys.stdlib_module_names}
     for file in (REPOSITORY / 'mmela' / 'datasets').glob('*.py'):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):

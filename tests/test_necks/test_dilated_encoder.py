@@ -14,8 +14,8 @@ from mmengine.model import Sequential, revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 
 from mmela import ELA
+from mmela.engine import load_config
 from mmela.errors import ConfigError
-from mmela.runtime import load_config
 
 SMALL = dict(
     in_channels=64, out_channels=32, block_mid_channels=8, num_residual_blocks=4,

@@ -15,8 +15,8 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS, init_default_scope
 
 from mmela import ELA
+from mmela.engine import load_config
 from mmela.errors import ConfigError
-from mmela.runtime import load_config
 
 NANO = dict(in_channels=[64, 128, 256], out_channels=64, num_csp_blocks=1, use_depthwise=True)
 FOUR = dict(in_channels=[32, 64, 96, 128], out_channels=32, num_csp_blocks=1)

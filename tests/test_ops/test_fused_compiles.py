@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
+from benchmarks import kernel_resources
+from benchmarks.kernel_resources import DTYPES, PROCESSORS, SITES, Row
 from mmela.ops.fused import availability
 from mmela.ops.fused.plan import PATHS, make_plan
-from mmela.runtime import kernel_resources
-from mmela.runtime.kernel_resources import DTYPES, PROCESSORS, SITES, Row
 
-TABLE = 'benchmarks/kernels_sm80_sm90.csv'
+TABLE = 'benchmarks/results/kernels_sm80_sm90.csv'
 
 
 def compile_elsewhere(program):
@@ -36,7 +36,7 @@ needs_triton = pytest.mark.skipif(
 def test_no_kernel_spills():
     places = (1, 5, 6)  # one in each network
     program = f"""
-from mmela.runtime.kernel_resources import *
+from benchmarks.kernel_resources import *
 for r in compile_kernels([SITES[i] for i in {places}], ('bfloat16',), (90,), (False,)):
     print(r.network, r.direction, r.registers, r.spill_bytes, sep=',')
 """
@@ -54,7 +54,7 @@ for r in compile_kernels([SITES[i] for i in {places}], ('bfloat16',), (90,), (Fa
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float32'])
 def test_no_kernel_spills_anywhere(capability, dtype):
     program = f"""
-from mmela.runtime.kernel_resources import *
+from benchmarks.kernel_resources import *
 print(max(row.spill_bytes for row in compile_kernels(SITES, ('{dtype}',), ({capability},))))
 """
     assert int(compile_elsewhere(program)) == 0

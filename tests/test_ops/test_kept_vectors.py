@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks import model as networks
+from benchmarks.inputs import make_inputs
 from mmela import ELA
+from mmela.engine import load_config
 from mmela.ops.fused.launch import _prepare_forward, shape_of
-from mmela.runtime import load_config
-from mmela.runtime.benchmark import model as networks
-from mmela.runtime.benchmark.inputs import make_inputs
 
 pytestmark = pytest.mark.long
 CONFIGS = {

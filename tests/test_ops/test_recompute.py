@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from benchmarks.memory import measure_memory
 from mmela import ELA
 from mmela.ops import recompute_outputs
-from mmela.runtime.benchmark.memory import measure_memory
 
 CPU = torch.device('cpu')
 

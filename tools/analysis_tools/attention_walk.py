@@ -11,8 +11,8 @@ from functools import cache, partial
 
 import torch
 
+from mmela.analysis.flop_count import count
 from mmela.attentions import CBAM, ECA, ELA, SE, Attention, CoordAtt
-from mmela.runtime.flop_count import count
 
 #: Each changes one thing and keeps what those before it changed; the last is ELA-B.
 STEPS: dict[str, dict] = {

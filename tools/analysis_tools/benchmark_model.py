@@ -5,10 +5,12 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from mmela import runtime
-from mmela.runtime.benchmark import describe, measure_network, report, use_device
-from mmela.runtime.benchmark.machine import DTYPES
-from mmela.runtime.benchmark.targets import network_targets
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `benchmarks/` lies in the checkout
+
+from benchmarks import describe, measure_network, report, use_device  # noqa: E402
+from benchmarks.machine import DTYPES  # noqa: E402
+from benchmarks.targets import network_targets  # noqa: E402
+from mmela import engine  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,14 +75,14 @@ def main() -> int:
     """
     args = parse_args()
     pairs = 0 if args.memory_only else 5 if args.quick else args.pairs
-    with runtime.exit_on_user_error():
+    with engine.exit_on_user_error():
         device = use_device(args.device, args.threads)
         machine = describe(device)
         results = []
         # What MMEngine and the toolboxes say on the way must not get into the table.
         with redirect_stdout(sys.stderr):
             for path in args.configs:
-                cfg = runtime.load_config(path, args.cfg_options)
+                cfg = engine.load_config(path, args.cfg_options)
                 results.append(
                     measure_network(
                         cfg,

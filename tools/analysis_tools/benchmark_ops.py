@@ -2,13 +2,16 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from mmela import runtime
-from mmela.runtime.benchmark import Settings, describe, measure_case, report, use_device
-from mmela.runtime.benchmark.machine import DTYPES, use_dtype
-from mmela.runtime.benchmark.methods import METHODS
-from mmela.runtime.benchmark.shapes import GROUPS, find_cases
-from mmela.runtime.benchmark.targets import find_targets
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `benchmarks/` lies in the checkout
+
+from benchmarks import Settings, describe, measure_case, report, use_device  # noqa: E402
+from benchmarks.machine import DTYPES, use_dtype  # noqa: E402
+from benchmarks.methods import METHODS  # noqa: E402
+from benchmarks.shapes import GROUPS, find_cases  # noqa: E402
+from benchmarks.targets import find_targets  # noqa: E402
+from mmela import engine  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,7 +55,7 @@ def main() -> int:
         The exit status; 2 for a mistake in what was asked for.
     """
     args = parse_args()
-    with runtime.exit_on_user_error():
+    with engine.exit_on_user_error():
         device = use_device(args.device, args.threads)
         dtype = use_dtype(args.dtype, device)
         shapes = args.shapes or (['real', 'large'] if device.type == 'cuda' else ['cpu', 'real'])

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from mmela import runtime
-from mmela.runtime.kernel_resources import DTYPES, PROCESSORS, Row, compile_kernels
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `benchmarks/` lies in the checkout
+
+from benchmarks.kernel_resources import DTYPES, PROCESSORS, Row, compile_kernels  # noqa: E402
+from mmela import engine  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,7 +42,7 @@ def main() -> int:
     """
     args = parse_args()
     spills = 0
-    with runtime.exit_on_user_error(), _open(args.out) as target:
+    with engine.exit_on_user_error(), _open(args.out) as target:
         writer = csv.writer(target, lineterminator='\n')
         writer.writerow(Row._fields)
         for row in compile_kernels(dtypes=tuple(args.dtype), capabilities=tuple(args.capability)):
@@ -62,7 +64,7 @@ def _open(out: str | None) -> Iterator[TextIO]:
     try:
         file = part.open('w', newline='')
     except OSError as error:
-        raise runtime.UserError(f'--out {out} cannot be written: {error.strerror}.') from error
+        raise engine.UserError(f'--out {out} cannot be written: {error.strerror}.') from error
     try:
         with file:
             yield file

@@ -4,9 +4,9 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-from mmela import runtime
-from mmela.runtime.complexity import measure
-from mmela.runtime.complexity_table import FORMATS, format_table, uncounted_notes
+from mmela import engine
+from mmela.analysis.complexity import measure
+from mmela.analysis.complexity_table import FORMATS, format_table, uncounted_notes
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,9 +47,9 @@ def main() -> int:
     """
     args = parse_args()
     # What MMEngine and the toolboxes say on the way must not get into JSON or Markdown.
-    with runtime.exit_on_user_error(), redirect_stdout(sys.stderr):
+    with engine.exit_on_user_error(), redirect_stdout(sys.stderr):
         results = {
-            path: measure(runtime.load_config(path, args.cfg_options), args.shape)
+            path: measure(engine.load_config(path, args.cfg_options), args.shape)
             for path in args.configs
         }
     print(format_table(results, args.format))

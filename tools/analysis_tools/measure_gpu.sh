@@ -42,10 +42,10 @@ stage() {
 "$python" - "$device" <<'PYTHON' || exit 2
 import sys
 
-from mmela import runtime
-from mmela.runtime.benchmark import describe, use_device
+from mmela import engine
+from benchmarks import describe, use_device
 
-with runtime.exit_on_user_error():
+with engine.exit_on_user_error():
     print(describe(use_device(sys.argv[1])))
 PYTHON
 

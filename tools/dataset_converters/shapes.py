@@ -2,8 +2,11 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from mmela.datasets import generate
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `demo/` lies in the checkout
+
+from demo.dataset import generate  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

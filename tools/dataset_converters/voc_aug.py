@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from mmela import runtime
+from mmela import engine
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,8 +21,8 @@ def main() -> int:
         The exit status; 2 for a mistake in what was asked for.
     """
     args = parse_args()
-    with runtime.exit_on_user_error():
-        from mmela.runtime.dataset_converters import voc_aug
+    with engine.exit_on_user_error():
+        from pascal_voc import voc_aug
 
         made = voc_aug(args.devkit, args.sbd)
         print(f'{made.folder}: {made.converted} masks of SBD, {made.copied} of VOC')

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from mmela import runtime
+from mmela import engine
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,8 +28,8 @@ def main() -> int:
         The exit status; 2 for a mistake in what was asked for.
     """
     args = parse_args()
-    with runtime.exit_on_user_error():
-        from mmela.runtime.dataset_converters import voc_to_coco
+    with engine.exit_on_user_error():
+        from pascal_voc import voc_to_coco
 
         for file in voc_to_coco(args.source, args.out_dir, args.classes):
             difficult = f', {file.difficult} of them difficult' if file.difficult else ''

@@ -7,8 +7,9 @@ docs/authors_checkpoint.md has the commands around it.
 import argparse
 import sys
 
-from mmela import runtime
-from mmela.runtime.convert_yolox import convert_yolox
+from convert_yolox import convert_yolox
+
+from mmela import engine
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,7 +29,7 @@ def main() -> int:
         The exit status; 2 for a mistake in what was asked for.
     """
     args = parse_args()
-    with runtime.exit_on_user_error():
+    with engine.exit_on_user_error():
         print(
             convert_yolox(
                 args.source,

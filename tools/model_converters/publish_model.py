@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from mmela import runtime
-from mmela.runtime.publish import publish
+from publish import publish
+
+from mmela import engine
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +24,7 @@ def main() -> int:
         The exit status; 2 for a mistake in what was asked for.
     """
     args = parse_args()
-    with runtime.exit_on_user_error():
+    with engine.exit_on_user_error():
         size = publish(args.checkpoint, args.out, args.half)
         print(f'{args.out}: {size / 1e6:.1f} MB')
     return 0

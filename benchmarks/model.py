@@ -1,0 +1,308 @@
+"""Time and memory of a whole network with its attention and without, in turn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
+from torch import nn
+
+from benchmarks.inputs import make_inputs
+from benchmarks.memory import measure_memory, tensor_bytes
+from benchmarks.timing import Interval, median_interval, time_pairs
+from mmela.analysis.complexity import drop_plugins
+from mmela.analysis.input_shape import input_shape
+from mmela.attentions.base import Attention
+from mmela.engine.checks.environment import check_environment
+from mmela.engine.checks.plugins import check_plugins
+from mmela.engine.config import scope_of
+from mmela.engine.explain import explain_config_errors
+from mmela.errors import UserError
+from mmela.ops import recompute_outputs
+
+STEP, INFERENCE = 'training step', 'inference'
+WARM_UP = 3
+
+
+class Pass(NamedTuple):
+    """A training step or an inference of both networks.
+
+    Attributes:
+        name: :data:`STEP` or :data:`INFERENCE`.
+        plain: Median seconds without attention; None where nothing was timed, as in the next two.
+        attended: Median seconds with it.
+        ratio: Of the pairs, with its 95 % interval.
+        plain_bytes: Peak memory without attention: parameters, state of the optimizer, inputs and
+            what the pass allocates.
+        attended_bytes: The same with it.
+        output_bytes: What the attention layers put out; the layers behind them must keep it for
+            backward.
+    """
+
+    name: str
+    plain: float | None
+    attended: float | None
+    ratio: Interval | None
+    plain_bytes: int
+    attended_bytes: int
+    output_bytes: int
+
+    @property
+    def memory_ratio(self) -> float:
+        """Peak memory with attention, to that without."""
+        return self.attended_bytes / self.plain_bytes
+
+    @property
+    def memory_to_bound(self) -> float | None:
+        """Peak memory with attention, to that without and the outputs of its layers.
+
+        None for inference, which keeps no outputs.
+        """
+        if self.name == INFERENCE:
+            return None
+        return self.attended_bytes / (self.plain_bytes + self.output_bytes)
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """What was measured, and how."""
+
+    config: str
+    batch: int
+    shape: tuple[int, int]
+    dtype: str
+    pairs: int
+    places: int  #: how often an attention runs in one pass
+    passes: tuple[Pass, Pass]
+    recompute: bool = False  #: whether outputs of ELA are computed again in backward
+
+
+@dataclass
+class _Network:
+    step: Callable[[], Any]
+    infer: Callable[[], Any]
+    step_bytes: int
+    infer_bytes: int
+    model: nn.Module
+
+
+def measure_network(
+    cfg: Config,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    *,
+    pairs: int = 200,
+    shape: tuple[int, int] | None = None,
+    batch: int | None = None,
+    name: str | None = None,
+    recompute: bool = False,
+) -> NetworkResult:
+    """Times a training step and an inference with the attention of a config and without, in turn.
+
+    The network without is the same config without any ``plugins``, with the same weights. Weights
+    are random and nothing is downloaded; the learning rate is 0, so that both stay as they are.
+    Inputs are synthetic, of one size, and lie on the device. A training step is that of MMEngine:
+    preprocessing, losses, backward, optimizer. An inference ends before boxes are decoded and
+    suppressed, which random weights would make a matter of chance.
+
+    Args:
+        cfg: A config of :func:`mmela.engine.load_config`; it stays as it is.
+        device: Where.
+        dtype: Other than float32: mixed precision, as ``tools/train.py --amp``.
+        pairs: How many times both are run; 0 measures memory alone.
+        shape: Height and width; None means what the config tests at.
+        batch: Images; None means those of the config's training.
+        name: Of the config, for the report; None means its file.
+        recompute: Trains the network with attention under :func:`mmela.ops.recompute_outputs`.
+
+    Returns:
+        Times, ratios and peak memory.
+
+    Raises:
+        UserError: If the config has no attention, no batch or no size, or asks for mixed precision
+            on a CPU.
+        ConfigError: If a ``plugins`` list is not in order.
+    """
+    scope = scope_of(cfg)
+    if dtype != torch.float32 and device.type == 'cpu':
+        raise UserError('mixed precision needs a GPU: leave out --dtype, or --dtype float32.')
+    check_environment(scope)
+    check_plugins(cfg)
+    shape = input_shape(cfg) if shape is None else shape
+    batch = (cfg.get('train_dataloader') or {}).get('batch_size') if batch is None else batch
+    if not batch or cfg.get('optim_wrapper') is None:
+        raise UserError('the config does not say how it trains (train_dataloader, optim_wrapper).')
+    cfg = deepcopy(cfg)
+    _prepare_config(cfg.model, shape)
+    plain_cfg = deepcopy(cfg.model)
+    if not drop_plugins(plain_cfg):
+        raise UserError(f'{cfg.filename or "the config"} has no attention to compare with.')
+    torch.backends.cudnn.benchmark = bool((cfg.get('env_cfg') or {}).get('cudnn_benchmark'))
+
+    with MODELS.switch_scope_and_registry(scope), _quiet_logger():
+        inputs = make_inputs(cfg, shape, batch, device)
+        # The first step makes the state of the optimizer; clocks need more before they are started.
+        warm_up = WARM_UP if pairs else 1
+        plain = _build(cfg, plain_cfg, inputs, device, dtype, None, warm_up)
+        weights = plain.model.state_dict()
+        attended = _build(cfg, cfg.model, inputs, device, dtype, weights, warm_up, recompute)
+        with _watched_outputs(attended.model) as outputs:
+            attended.infer()
+        passes = (
+            _compare(STEP, plain, attended, sum(outputs), device, pairs),
+            _compare(INFERENCE, plain, attended, sum(outputs), device, pairs),
+        )
+    return NetworkResult(
+        config=str(name or cfg.filename),
+        batch=batch,
+        shape=shape,
+        dtype=str(dtype).removeprefix('torch.'),
+        pairs=pairs,
+        places=len(outputs),
+        passes=passes,
+        recompute=recompute,
+    )
+
+
+@contextmanager
+def _quiet_logger() -> Iterator[None]:
+    """Keeps MMEngine from logging the weight decay of each parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _prepare_config(model_cfg: Any, shape: tuple[int, int]) -> None:
+    """Takes out downloads, and whatever changes the size of a batch; in place."""
+    preprocessor = model_cfg.get('data_preprocessor') or {}
+    if preprocessor.get('batch_augments'):
+        preprocessor['batch_augments'] = None
+    if preprocessor.get('size'):
+        preprocessor['size'] = shape
+    _drop_pretrained(model_cfg)
+
+
+def _drop_pretrained(node: Any) -> None:
+    if isinstance(node, dict):
+        if isinstance(node.get('pretrained'), str):
+            node['pretrained'] = None
+        if isinstance(node.get('init_cfg'), dict) and node['init_cfg'].get('type') == 'Pretrained':
+            node['init_cfg'] = None
+    for child in node.values() if isinstance(node, dict) else node:
+        if isinstance(child, (dict, list, tuple)):
+            _drop_pretrained(child)
+
+
+def _build(
+    cfg: Config,
+    model_cfg: Any,
+    inputs: dict[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: Any,
+    warm_up: int,
+    recompute: bool = False,
+) -> _Network:
+    """Builds a network, warms it up and measures its memory while the clock is not running."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # a training or a test will say it
+        with explain_config_errors():
+            model = revert_sync_batchnorm(MODELS.build(deepcopy(model_cfg)))
+    model.init_weights()
+    if weights is not None:
+        model.load_state_dict(weights, strict=False)
+    model.to(device)
+    amp = dtype != torch.float32
+    optimizer = _optimizer(cfg, model, dtype)
+
+    def step() -> Any:
+        model.train()
+        with recompute_outputs() if recompute else nullcontext():
+            return model.train_step(inputs, optimizer)
+
+    def infer() -> Any:
+        model.eval()
+        with torch.no_grad(), torch.autocast(device.type, dtype if amp else None, enabled=amp):
+            data = model.data_preprocessor(inputs, False)
+            return model(**data, mode='tensor')
+
+    for _ in range(warm_up):
+        step()
+        infer()
+    resident = tensor_bytes([*model.parameters(), *model.buffers(), inputs['inputs']])
+    state = tensor_bytes(list(optimizer.optimizer.state.values()))
+    return _Network(
+        step=step,
+        infer=infer,
+        step_bytes=resident + state + measure_memory(step, device).peak,
+        infer_bytes=resident + measure_memory(infer, device).peak,
+        model=model,
+    )
+
+
+def _optimizer(cfg: Config, model: nn.Module, dtype: torch.dtype) -> Any:
+    settings = deepcopy(cfg.optim_wrapper)
+    settings.pop('accumulative_counts', None)
+    if dtype != torch.float32:
+        settings.type = 'AmpOptimWrapper'
+        settings.dtype = str(dtype).removeprefix('torch.')
+        if dtype == torch.float16:
+            # With random weights a large scale overflows, and a step that is skipped tells nothing.
+            settings.loss_scale = 1.0
+    else:
+        settings.type = 'OptimWrapper'
+        for name in ('dtype', 'loss_scale'):
+            settings.pop(name, None)
+    wrapper = build_optim_wrapper(model, settings)
+    for group in wrapper.optimizer.param_groups:
+        group['lr'] = 0.0
+    return wrapper
+
+
+@contextmanager
+def _watched_outputs(model: nn.Module) -> Iterator[list[int]]:
+    """Collects the bytes of what attention layers put out inside the block."""
+    outputs: list[int] = []
+    layers = [layer for layer in model.modules() if isinstance(layer, Attention)]
+    handles = [
+        layer.register_forward_hook(lambda *call: outputs.append(tensor_bytes(call[2])))
+        for layer in layers
+    ]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _compare(
+    name: str, plain: _Network, attended: _Network, outputs: int, device: torch.device, pairs: int
+) -> Pass:
+    is_step = name == STEP
+    calls = (plain.step, attended.step) if is_step else (plain.infer, attended.infer)
+    times = time_pairs(*calls, device, pairs)
+    timed = bool(times)
+    return Pass(
+        name,
+        plain=median_interval([first for first, _ in times]).median if timed else None,
+        attended=median_interval([second for _, second in times]).median if timed else None,
+        ratio=median_interval([second / first for first, second in times]) if timed else None,
+        plain_bytes=plain.step_bytes if is_step else plain.infer_bytes,
+        attended_bytes=attended.step_bytes if is_step else attended.infer_bytes,
+        output_bytes=outputs,
+    )

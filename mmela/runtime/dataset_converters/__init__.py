@@ -1,6 +1,0 @@
-"""What stands between a download and the configs, done by the toolboxes' own converters."""
-
-from mmela.runtime.dataset_converters.voc_aug import voc_aug
-from mmela.runtime.dataset_converters.voc_to_coco import voc_to_coco
-
-__all__ = ['voc_aug', 'voc_to_coco']

@@ -1,0 +1,378 @@
+"""Parameters and FLOPs: against the formulas written out, MMEngine's own count and papers."""
+
+import json
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import torch
+from mmengine.analysis import get_model_complexity_info
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmela.analysis.complexity import measure
+from mmela.analysis.input_shape import input_shape
+from mmela.analysis.quick_convolution import quick_convolutions
+from mmela.engine import UserError, load_config
+
+YOLOX = 'mmdet::yolox/yolox_nano_8xb8-300e_coco.py'
+FASTER_RCNN = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+SEGMENTER = 'mmseg::mobilenet_v2/mobilenet-v2-d8_deeplabv3plus_4xb4-160k_ade20k-512x512.py'
+#: Kernel size, channels a convolution group, and parameters a channel (paper, section 3.4).
+VARIANTS = {'T': (5, 1, 7), 'B': (7, 1, 9), 'S': (5, 8, 42), 'L': (7, 8, 58)}
+
+
+@contextmanager
+def registered(layer_type):
+    MODELS.register_module(module=layer_type)
+    try:
+        yield
+    finally:
+        MODELS.module_dict.pop(layer_type.__name__)
+
+
+def yolox_with(*plugins, **arguments):
+    """YOLOX-Nano with layers behind its stages: 64, 128 and 256 channels at strides 8, 16, 32."""
+    cfg = load_config(YOLOX)
+    cfg.model.backbone.type = 'mmela.CSPDarknet'
+    cfg.model.backbone.plugins = [
+        dict(cfg=plugin, position='after_stage', stages=(False, True, True, True))
+        for plugin in plugins
+    ]
+    return cfg
+
+
+def count_by_mmengine(cfg, shape, **forward_arguments):
+    """What the toolboxes' own tools do; its pass through the network is a real one."""
+    with MODELS.switch_scope_and_registry(cfg.default_scope) as registry:
+        model = revert_sync_batchnorm(registry.build(cfg.model)).eval()
+        model.forward = partial(model.forward, **forward_arguments)
+        inputs = (torch.rand(1, 3, *shape),)
+        return get_model_complexity_info(
+            model, inputs=inputs, show_table=False, show_arch=False
+        ), model
+
+
+# Against the formula.
+
+
+@pytest.mark.parametrize(
+    ('variant', 'residual'),
+    [*((variant, False) for variant in VARIANTS), ('B', True), ('S', 'scaled')],
+)
+def test_ela_costs_its_formula_in_a_detector(variant, residual):
+    kernel_size, per_group, per_channel = VARIANTS[variant]
+    params = flops = elementwise = 0
+    for channels, stride in ((64, 8), (128, 16), (256, 32)):
+        height, width = 96 // stride, 160 // stride
+        plane, strips = channels * height * width, channels * (height + width)
+        params += per_channel * channels + (channels if residual == 'scaled' else 0)
+        flops += 2 * plane  # the two means read the map once each
+        flops += per_group * kernel_size * strips  # convolution
+        flops += 5 * strips  # MMEngine's estimate of a GroupNorm with weight and bias
+        elementwise += strips + 2 * plane  # sigmoid, two products
+        elementwise += plane if residual else 0
+        elementwise += channels * height if residual == 'scaled' else 0  # scale times y_h
+    cfg = yolox_with(dict(type='mmela.ELA', variant=variant, residual=residual))
+    result = measure(cfg, (96, 160))
+    assert result.attention_params == params
+    assert result.attention_flops == flops
+    assert result.attention_elementwise == elementwise
+    assert (result.attention_layers, result.attention_places) == (3, 3)
+    assert result.uncounted == {}
+
+
+def test_ela_costs_its_formula_in_a_two_stage_detector():
+    """The number of proposals must not differ by chance: one of them costs more than all layers."""
+    cfg = load_config(FASTER_RCNN)
+    cfg.model.backbone.plugins = [
+        dict(
+            cfg=dict(type='mmela.ELA', variant='S'),
+            position='after_conv2',
+            stages=(False, True, True, True),
+        )
+    ]
+    flops = 0
+    for channels, blocks, height, width in ((128, 4, 8, 12), (256, 6, 4, 6), (512, 3, 2, 3)):
+        strips = channels * (height + width)
+        flops += blocks * (2 * channels * height * width + 8 * 5 * strips + 5 * strips)
+    result = measure(cfg, (64, 96))
+    assert result.attention_flops == flops
+    assert result.attention_params == 42 * (4 * 128 + 6 * 256 + 3 * 512)
+    assert result.attention_layers == 13
+
+
+def test_a_layer_that_is_shared_is_one_layer_and_costs_at_each_of_its_places():
+    cfg = load_config(YOLOX)
+    cfg.model.neck.type = 'mmela.YOLOXPAFPN'
+    cfg.model.neck.plugins = [
+        dict(
+            cfg=dict(type='mmela.ELA', variant='T'),
+            position=('inputs', 'after_concat'),
+            share=True,
+        )
+    ]
+    # Three inputs; behind the concatenations: 256 and 128 channels on the way up, 128 and 256 down.
+    places = [(64, 8), (128, 16), (256, 32), (256, 16), (128, 8), (128, 16), (256, 32)]
+    flops = 0
+    for channels, stride in places:
+        height, width = 64 // stride, 96 // stride
+        flops += 2 * channels * height * width + (5 + 5) * channels * (height + width)
+    result = measure(cfg, (64, 96))
+    assert (result.attention_layers, result.attention_places) == (3, 7)
+    assert result.attention_params == 7 * (64 + 128 + 256)
+    assert result.attention_flops == flops
+
+
+class Mean(nn.Module):
+    def __init__(self, in_channels):
+        super().__init__()
+
+    def forward(self, x):
+        return x * x.mean((2, 3), keepdim=True)
+
+
+class Pool(Mean):
+    def forward(self, x):
+        return x * nn.functional.adaptive_avg_pool2d(x, 1)
+
+
+class Maximum(Mean):
+    def forward(self, x):
+        return x * x.amax((2, 3), keepdim=True)
+
+
+class Cumulative(Mean):
+    def forward(self, x):
+        return x.cumsum(3)
+
+
+@pytest.mark.parametrize('layer_type', [Mean, Pool, Maximum])
+def test_pooling_costs_the_same_through_whichever_operator(layer_type):
+    with registered(layer_type):
+        result = measure(yolox_with(dict(type=layer_type.__name__)), (64, 64))
+    plane = 64 * 8 * 8 + 128 * 4 * 4 + 256 * 2 * 2
+    assert (result.attention_flops, result.attention_elementwise) == (plane, plane)
+    assert (result.attention_layers, result.attention_params) == (3, 0)
+
+
+def test_an_operator_that_nobody_counts_is_told():
+    with registered(Cumulative):
+        result = measure(yolox_with(dict(type='Cumulative')), (64, 64))
+    assert result.uncounted == {'aten::cumsum': 3}
+
+
+# Against MMEngine's own count.
+
+
+@pytest.mark.parametrize('name', [YOLOX, SEGMENTER])
+def test_the_baseline_is_what_mmengine_counts(name):
+    cfg = load_config(name)
+    expected, _ = count_by_mmengine(load_config(name), (96, 160))
+    result = measure(cfg, (96, 160))
+    assert result.baseline_flops == expected['flops']
+    assert result.baseline_params == result.params == expected['params']
+
+
+def test_the_baseline_of_a_two_stage_detector_is_what_mmengine_counts():
+    """Where the real RPN finds as many proposals as the test keeps at most."""
+    from mmdet.structures import DetDataSample
+
+    cfg = load_config(FASTER_RCNN, {'model.test_cfg.rpn.max_per_img': 30})
+    shape = (96, 160)
+    sample = DetDataSample(metainfo=dict(img_shape=shape, scale_factor=(1.0, 1.0)))
+    real = load_config(FASTER_RCNN, {'model.test_cfg.rpn.max_per_img': 30})
+    expected, model = count_by_mmengine(real, shape, data_samples=[sample])
+    with torch.no_grad():
+        ((class_scores, _),) = model(torch.rand(1, 3, *shape))
+    assert class_scores.size(0) == 30
+    assert measure(cfg, shape).baseline_flops == expected['flops']
+
+
+def test_the_baseline_is_the_same_network_without_its_plugins():
+    with_attention = measure(yolox_with(dict(type='mmela.ELA')), (64, 64))
+    plain = measure(load_config(YOLOX), (64, 64))
+    assert with_attention.baseline_flops == plain.flops
+    assert with_attention.baseline_params == plain.params
+    assert with_attention.flops == plain.flops + with_attention.attention_flops > plain.flops
+
+
+def test_a_config_stays_as_it_was():
+    cfg = yolox_with(dict(type='mmela.ELA'))
+    before = cfg.to_dict()
+    measure(cfg, (64, 64))
+    assert cfg.to_dict() == before
+
+
+# Against what was published. YOLOX: README of Megvii-BaseDetection/YOLOX, which counts a
+# multiply-add twice. RTMDet: README of configs/rtmdet in MMDetection. DeepLabV3+: SegFormer (arXiv
+# 2105.15203), by MMSegmentation's counter. Faster R-CNN: ECA-Net (arXiv 1910.03151), by an older
+# counter of MMDetection that adds biases and activations.
+PUBLISHED = {
+    YOLOX: (0.91, 1.08 / 2),
+    'mmdet::yolox/yolox_s_8xb8-300e_coco.py': (9.0, 26.8 / 2),
+    'mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py': (8.89, 14.8),
+    SEGMENTER: (15.4, 69.4),
+    FASTER_RCNN: (None, 207.07),
+}
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_published_figures_are_met_at_the_size_that_the_config_tests_at(name):
+    params, flops = PUBLISHED[name]
+    result = measure(load_config(name))
+    assert result.flops / 1e9 == pytest.approx(flops, rel=0.005)
+    if params is not None:
+        assert result.params / 1e6 == pytest.approx(params, rel=0.005)
+
+
+def test_an_attention_adds_what_its_authors_publish():
+    """ECA-Net: 207.07 G without, 207.18 G with ECA at the end of every block: its pooling."""
+    cfg = load_config(FASTER_RCNN)
+    cfg.model.backbone.plugins = [dict(cfg=dict(type='mmela.ECA'), position='after_conv3')]
+    result = measure(cfg)
+    assert result.attention_layers == 16
+    assert result.attention_flops / 1e9 == pytest.approx(207.18 - 207.07, abs=0.005)
+
+
+# Convolutions that are not computed.
+
+
+@pytest.mark.parametrize(
+    'layer',
+    [
+        nn.Conv2d(8, 12, 3, padding=1),
+        nn.Conv2d(8, 12, (5, 3), stride=(3, 2), padding=(1, 4), dilation=2, groups=4),
+        nn.Conv2d(8, 12, 3, padding='same', dilation=3),
+        nn.Conv1d(8, 8, 7, padding=3, groups=8),
+    ],
+    ids=str,
+)
+def test_a_convolution_that_is_not_computed_has_the_shape_of_one_that_is(layer):
+    x = torch.rand(2, 8, 13, 17)[(..., *[0] * (4 - layer.weight.dim()))]
+    with torch.no_grad():
+        computed = layer(x)
+        with quick_convolutions():
+            quick = layer(x)
+    assert quick.shape == computed.shape
+    if layer.padding != 'same':  # left to PyTorch
+        assert not quick.any()
+
+
+# The size of the input.
+
+
+@pytest.mark.parametrize(
+    ('name', 'shape'),
+    {
+        YOLOX: (416, 416),
+        'mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py': (640, 640),
+        FASTER_RCNN: (800, 1280),
+        'mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py': (608, 1024),  # 600 x 1000, padded
+        SEGMENTER: (512, 512),
+        'mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py': (512, 1024),
+    }.items(),
+)
+def test_a_config_is_counted_at_the_size_that_it_tests_at(name, shape):
+    assert input_shape(load_config(name)) == shape
+
+
+def classifier_config(*steps):
+    return Config(
+        dict(default_scope='mmpretrain', model=dict(type='ImageClassifier'), test_pipeline=steps)
+    )
+
+
+def test_a_classifier_is_counted_at_its_crop():
+    steps = (
+        dict(type='ResizeEdge', scale=256, edge='short'),
+        dict(type='CenterCrop', crop_size=224),
+    )
+    assert input_shape(classifier_config(*steps)) == (224, 224)
+
+
+def test_a_config_without_a_size_asks_for_one():
+    with pytest.raises(UserError, match='--shape H W'):
+        input_shape(classifier_config(dict(type='PackInputs')))
+
+
+def test_a_size_that_the_network_cannot_take_is_a_mistake():
+    with pytest.raises(UserError, match='100 x 100'):
+        measure(load_config(YOLOX), (100, 100))
+
+
+# The command.
+
+
+@pytest.fixture
+def get_flops(tool):
+    def run(*arguments):
+        status, err = tool('analysis_tools/get_flops.py', *arguments)
+        return status, tool.stdout, err
+
+    return run
+
+
+def test_the_command_prints_baseline_and_attention_side_by_side(get_flops, tiny_det, tiny_seg):
+    status, out, _ = get_flops(tiny_det, tiny_seg)
+    head, row_det, row_seg = out.splitlines()[1:4]
+    assert status == 0
+    assert (
+        head.split()
+        == (
+            'config input layers baseline attention added share baseline attention added share '
+            'elementwise'
+        ).split()
+    )
+    # 7 C of ELA-T and C of its scale, C = 64, 128 and 256.
+    assert row_det.split()[:3] == ['tiny_det', '64x64', '3'] and '3,584' in row_det
+    # 9 C of ELA-B behind two blocks each of 16, 32 and 64 channels.
+    assert row_seg.split()[:3] == ['tiny_seg', '64x64', '6'] and '2,016' in row_seg
+    assert 'multiply-adds' in out
+
+
+def test_the_command_says_that_there_is_no_attention(get_flops, tiny_det):
+    status, out, _ = get_flops(tiny_det, '--cfg-options', 'model.backbone.plugins=None')
+    assert status == 0
+    assert out.splitlines()[0].split() == ['config', 'input', 'parameters', 'FLOPs']
+    assert 'no attention' in out
+
+
+def test_json_holds_every_figure_and_nothing_else_is_printed(get_flops, tiny_det):
+    status, out, _ = get_flops(tiny_det, '--format', 'json', '--shape', '32', '64')
+    (row,) = json.loads(out)
+    assert status == 0
+    assert row['config'] == tiny_det and row['shape'] == [32, 64]
+    assert row['attention'] == 'ELA-T, x + scale * ELA(x)'
+    assert (row['attention_params'], row['attention_layers']) == (3584, 3)
+    assert row['params'] == row['baseline_params'] + 3584
+    assert row['flops'] == row['baseline_flops'] + row['attention_flops']
+
+
+def test_markdown_has_a_row_for_the_baseline_and_one_for_each_config(get_flops, tiny_det):
+    status, out, _ = get_flops(tiny_det, '--format', 'markdown', '--shape', '32')
+    head, rule, baseline, row = out.splitlines()
+    assert status == 0
+    assert {line.count('|') for line in (head, rule, baseline, row)} == {8}
+    assert baseline.startswith('| without attention | none |')
+    assert row.startswith('| [tiny_det.py](tiny_det.py) | ELA-T, x + scale * ELA(x) | 3 |')
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        (['nope.py'], 'there is no config file nope.py'),
+        (['{det}', '--shape', '1', '2', '3'], 'a height and a width'),
+        (['{det}', '--shape', '0'], 'a height and a width'),
+        (['{det}', '--shape', '50'], '50 x 50'),
+        (['{det}', '--cfg-options', 'model.backbone.plugins.0.cfg.variant=X'], 'T, B, S, L'),
+        (['{det}', '--cfg-options', 'model.neck.type=YOLOXPAFPM'], "did you mean 'YOLOXPAFPN'?"),
+    ],
+    ids=['no config', 'three sides', 'no side', 'odd size', 'variant', 'type'],
+)
+def test_a_mistake_is_a_message_and_status_2(words, told, get_flops, tiny_det):
+    status, out, err = get_flops(*(word.format(det=tiny_det) for word in words))
+    assert (status, out) == (2, '')
+    assert told in err and 'Traceback' not in err

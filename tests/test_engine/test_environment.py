@@ -1,0 +1,120 @@
+import sys
+
+import pytest
+import torch
+
+from mmela.engine import UserError, check_environment
+from mmela.errors import torchvision_command
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """Puts packages of given code in front of everything that is installed."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def install(**packages):
+        for name, code in packages.items():
+            (tmp_path / name).mkdir()
+            (tmp_path / name / '__init__.py').write_text(code)
+            for module in [m for m in sys.modules if m == name or m.startswith(f'{name}.')]:
+                monkeypatch.delitem(sys.modules, module)
+
+    return install
+
+
+def complaint(scope):
+    with pytest.raises(UserError) as error:
+        check_environment(scope)
+    assert '\n' not in str(error.value)
+    return str(error.value)
+
+
+def test_what_is_installed_here_is_fine():
+    check_environment('mmdet')
+
+
+def test_a_toolbox_that_is_not_installed_is_named_with_both_its_distributions(monkeypatch):
+    from mmela.engine.checks import environment
+
+    there = environment.find_spec
+    monkeypatch.setattr(environment, 'find_spec', lambda m: None if m == 'mmseg' else there(m))
+    text = complaint('mmseg')
+    assert 'MMSegmentation, which is not installed' in text
+    assert '`pip install onedl-mmsegmentation`' in text and 'mmsegmentation, the original' in text
+
+
+def test_a_toolbox_that_asserts_is_a_sentence_with_the_cause(broken):
+    broken(mmdet="raise AssertionError('MMCV==9 is used but incompatible')")
+    text = complaint('mmdet')
+    assert 'MMDetection cannot be imported (AssertionError: MMCV==9 is used' in text
+
+
+def test_mmcv_without_its_operators_is_a_sentence(broken):
+    broken(mmcv='')
+    text = complaint('mmdet')
+    assert 'without its compiled operators' in text
+    assert 'pip install --no-build-isolation onedl-mmcv' in text
+
+
+def test_mmcv_of_another_torch_is_a_sentence(broken, tmp_path):
+    broken(mmcv='')
+    (tmp_path / 'mmcv' / '_ext.py').write_text("raise ImportError('undefined symbol: _ZN2at')")
+    text = complaint('mmdet')
+    assert 'do not fit torch' in text and 'undefined symbol: _ZN2at' in text
+
+
+def test_a_torchvision_that_cannot_be_imported_is_a_sentence(broken):
+    broken(torchvision="raise RuntimeError('operator torchvision::nms does not exist')")
+    text = complaint('mmdet')
+    assert 'operator torchvision::nms does not exist' in text
+    assert '`pip uninstall torchvision`' in text
+    assert 'uninstall' not in complaint('mmpretrain')  # classification needs it
+
+
+@pytest.mark.parametrize(
+    ('torch_version', 'command'),
+    [
+        ('2.13.0+cpu', ' --index-url https://download.pytorch.org/whl/cpu`'),
+        ('2.14.1+cu130', ' --index-url https://download.pytorch.org/whl/cu130`'),
+        ('2.1.0', '`'),
+        ('2.15.0+git0a1b2c3', '`'),
+    ],
+)
+def test_the_torchvision_to_install_is_that_of_torchs_version_and_build(
+    monkeypatch, torch_version, command
+):
+    monkeypatch.setattr(torch, '__version__', torch_version)
+    expected = f'`pip install torch=={torch_version.split("+")[0]} torchvision{command}'
+    assert torchvision_command() == expected
+
+
+@pytest.mark.parametrize(
+    ('absent', 'words'),
+    [
+        ('mmpretrain', "`pip install 'mmela[cls]'` (or mmpretrain, the original)"),
+        ('torchvision', 'MMPreTrain needs torchvision, which is not installed'),
+    ],
+)
+def test_what_classification_lacks_is_named(monkeypatch, absent, words):
+    from mmela.engine.checks import environment
+
+    there = environment.find_spec
+    monkeypatch.setattr(environment, 'import_module', lambda name: None)
+    monkeypatch.setattr(
+        environment, 'find_spec', lambda m: None if m == absent else there(m) or object()
+    )
+    assert words in complaint('mmpretrain')
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_a_broken_mmpretrain_is_named_where_it_takes_another_toolbox_down(broken, scope):
+    broken(mmpretrain="raise AssertionError('MMCV==9 is used but incompatible')")
+    text = complaint(scope)
+    assert 'imports MMPreTrain' in text and 'AssertionError: MMCV==9 is used' in text
+    assert '`pip uninstall onedl-mmpretrain mmpretrain`' in text
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_an_mmpretrain_that_lacks_a_package_is_no_matter_to_another_toolbox(broken, scope):
+    broken(mmpretrain='import no_such_package')
+    check_environment(scope)
