@@ -118,7 +118,11 @@ def _import_room(room: Room, name: str) -> None:
 
 
 MODELS = LazyRegistry(
-    'model', rooms=ROOMS, parent=MMENGINE_MODELS, scope='mmela', locations=['mmela.attentions', 'mmela.plugins.with_plugins']
+    'model',
+    rooms=ROOMS,
+    parent=MMENGINE_MODELS,
+    scope='mmela',
+    locations=['mmela.attentions', 'mmela.plugins.with_plugins'],
 )
 # All of them lie in rooms. A registry without a location would make MMEngine look for
 # `mmela.utils` and warn; this module is one that is there.
