@@ -14,7 +14,7 @@ REPORT = 'from mmela.commands.doctor import diagnose\nfor finding in diagnose():
 
 
 def report_of(repo_root, *paths, before=''):
-    """The lines of a report by subject, made in another process; `paths` hide installed packages."""
+    """The lines of a report from another process, by subject; `paths` hide installed packages."""
     search = os.pathsep.join(map(str, (*paths, repo_root)))
     done = subprocess.run(
         [sys.executable, '-c', f'{before}\n{REPORT}'],

@@ -1,0 +1,231 @@
+"""``mmela predict``: boxes, masks or classes for images, by the toolboxes' own inferencers."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+
+from mmela.engine.checks.environment import check_environment
+from mmela.engine.checks.weights import check_checkpoint
+from mmela.engine.config import scope_of
+from mmela.errors import UserError
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+def predict(
+    cfg: Config,
+    checkpoint: str,
+    inputs: str | Sequence[str],
+    *,
+    out: str | None = None,
+    device: str | None = None,
+    batch_size: int = 1,
+    score_thr: float = 0.3,
+) -> Iterator[dict[str, Any]]:
+    """Predicts on images, one after another.
+
+    Args:
+        cfg: A config of :func:`mmela.engine.load_config`.
+        checkpoint: A checkpoint file.
+        inputs: An image, a folder, a pattern such as ``'photos/*.jpg'``, or several of these.
+        out: Folder for the drawn images, and in segmentation for the label maps too; None draws
+            nothing.
+        device: Such as ``'cpu'`` or ``'cuda:0'``; None takes a GPU where there is one.
+        batch_size: Images that go through the network together.
+        score_thr: Boxes below are left out of the drawing and of the result.
+
+    Yields:
+        For each image ``image``, its path; ``drawn``, the path of the drawing; and by task:
+
+        - detection ``boxes``, each with ``class``, ``score`` and ``box``, (x1, y1, x2, y2) in
+          pixels of the image;
+        - segmentation ``pixels``, the share of each class that is there, and ``mask``, the path of
+          the label map;
+        - classification ``class``, ``score`` and ``scores``, of the five best.
+
+    Raises:
+        UserError: If an input is no image, the checkpoint is none, or the toolbox is missing.
+    """
+    images = find_images(inputs)
+    check_checkpoint(checkpoint)
+    scope = scope_of(cfg)
+    check_environment(scope)
+    if scope not in _PREDICTORS:
+        raise UserError(
+            f'expected a config of detection, segmentation or classification, got one of {scope}.'
+        )
+    predictor = _PREDICTORS[scope](cfg, checkpoint, device, score_thr)
+    names = _names_for(images)
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        predictions = predictor.run(batch, draw=out is not None)
+        for image, (prediction, drawing, mask) in zip(batch, predictions, strict=True):
+            result = {'image': image, **prediction}
+            if out is not None:
+                result['drawn'] = _write(Path(out, f'{names[image]}.jpg'), drawing)
+                if mask is not None:
+                    result['mask'] = _write(Path(out, f'{names[image]}_mask.png'), mask)
+            yield result
+
+
+def find_images(inputs: str | Sequence[str]) -> list[str]:
+    """The images that are meant by files, folders and patterns.
+
+    Args:
+        inputs: One or several of these; folders are searched with all below them.
+
+    Returns:
+        Paths, each once, in the order given and sorted within a folder or pattern.
+
+    Raises:
+        UserError: If a path does not exist, or holds no image.
+    """
+    found: dict[str, None] = {}
+    for given in [inputs] if isinstance(inputs, str) else inputs:
+        if os.path.isdir(given):
+            paths = sorted(str(p) for p in Path(given).rglob('*') if p.is_file())
+        elif os.path.isfile(given):
+            paths = [given]
+        else:
+            paths = sorted(glob.glob(given, recursive=True))
+        images = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
+        if not images:
+            state = 'no such file or folder' if not paths else 'no image there'
+            raise UserError(
+                f'{given}: {state}; expected an image ({", ".join(IMAGE_SUFFIXES)}), a folder of '
+                'images, or a pattern in quotation marks.'
+            )
+        found.update(dict.fromkeys(images))
+    for path in found:
+        if cv2.imread(path) is None:
+            raise UserError(f'{path} cannot be read: it is empty, truncated or not an image.')
+    return list(found)
+
+
+def to_json(results: Sequence[dict[str, Any]]) -> str:
+    """Results as a JSON list, one object per image."""
+    return json.dumps(list(results), indent=2)
+
+
+def _names_for(images: Sequence[str]) -> dict[str, str]:
+    """A file name for each image: its own, with the folders that tell equal names apart."""
+    folders = [os.path.dirname(os.path.abspath(image)) for image in images]
+    shared = os.path.commonpath(folders)
+    names: dict[str, str] = {}
+    for image in images:
+        stem, suffix = os.path.splitext(os.path.relpath(os.path.abspath(image), shared))
+        name = stem.replace(os.sep, '-')
+        names[image] = name if name not in names.values() else f'{name}_{suffix[1:]}'
+    return names
+
+
+def _write(path: Path, image: np.ndarray) -> str:
+    """Writes a BGR image or a label map."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), image):
+        raise UserError(f'{path} cannot be written; name another folder with --out.')
+    return str(path)
+
+
+class _Detection:
+    def __init__(self, cfg: Config, checkpoint: str, device: str | None, score_thr: float) -> None:
+        from mmdet.apis import DetInferencer
+
+        self._score_thr = score_thr
+        self._infer = DetInferencer(cfg, checkpoint, device, scope='mmdet', show_progress=False)
+        self._classes = self._infer.model.dataset_meta['classes']
+
+    def run(self, images: list[str], draw: bool) -> Iterator[tuple[dict, Any, Any]]:
+        found = self._infer(
+            images, batch_size=len(images), return_vis=draw, pred_score_thr=self._score_thr
+        )
+        drawings = found['visualization'] or [None] * len(images)
+        for prediction, drawing in zip(found['predictions'], drawings, strict=True):
+            rows = zip(
+                prediction['labels'], prediction['scores'], prediction['bboxes'], strict=True
+            )
+            boxes = [
+                {
+                    'class': self._classes[label],
+                    'score': round(score, 4),
+                    'box': [round(v, 2) for v in box],
+                }
+                for label, score, box in rows
+                if score >= self._score_thr
+            ]
+            yield {'boxes': boxes}, drawing[..., ::-1] if draw else None, None
+
+
+class _Segmentation:
+    def __init__(self, cfg: Config, checkpoint: str, device: str | None, score_thr: float) -> None:
+        from mmengine.model import revert_sync_batchnorm
+        from mmseg.apis import MMSegInferencer
+
+        self._infer = MMSegInferencer(cfg, checkpoint, device=device, show_progress=False)
+        self._infer.model = revert_sync_batchnorm(self._infer.model)  # SyncBN needs a GPU
+        self._classes = self._infer.model.dataset_meta['classes']
+
+    def run(self, images: list[str], draw: bool) -> Iterator[tuple[dict, Any, Any]]:
+        found = self._infer(images, batch_size=len(images), return_vis=draw)
+        # A single image is not wrapped in a list there.
+        labels, drawings = found['predictions'], found['visualization']
+        if len(images) == 1:
+            labels, drawings = [labels], [drawings]
+        for label_map, drawing in zip(labels, drawings or [None] * len(images), strict=True):
+            values, counts = np.unique(label_map, return_counts=True)
+            shares = {
+                self._classes[v]: round(float(c) / label_map.size, 4)
+                for v, c in zip(values, counts, strict=True)
+            }
+            yield (
+                {'pixels': shares},
+                drawing[..., ::-1] if draw else None,
+                label_map.astype(np.uint8) if draw else None,
+            )
+
+
+class _Classification:
+    def __init__(self, cfg: Config, checkpoint: str, device: str | None, score_thr: float) -> None:
+        from mmengine.device import get_device
+        from mmpretrain.apis import ImageClassificationInferencer
+
+        self._infer = ImageClassificationInferencer(
+            cfg, pretrained=checkpoint, device=device or get_device()
+        )
+        self._classes = self._infer.classes
+
+    def run(self, images: list[str], draw: bool) -> Iterator[tuple[dict, Any, Any]]:
+        from mmpretrain.visualization import UniversalVisualizer
+
+        samples = self._infer(images, batch_size=len(images), return_datasamples=True)
+        for image, sample in zip(images, samples, strict=True):
+            scores = sample.pred_score.cpu().numpy()
+            best = [int(i) for i in np.argsort(-scores)[:5]]
+            names = [self._classes[i] if self._classes else str(i) for i in best]
+            ranking = {n: round(float(scores[i]), 4) for n, i in zip(names, best, strict=True)}
+            prediction = {'class': names[0], 'score': ranking[names[0]], 'scores': ranking}
+            drawing = None
+            if draw:
+                picture: Any = cv2.imread(image)
+                # Text is drawn in image pixels: small images would be covered by it.
+                factor = max(1.0, 320 / min(picture.shape[:2]))
+                drawing = UniversalVisualizer().visualize_cls(
+                    picture[..., ::-1], sample, self._classes, rescale_factor=factor, draw_gt=False
+                )[..., ::-1]
+            yield prediction, drawing, None
+
+
+_PREDICTORS: dict[str, Any] = {
+    'mmdet': _Detection,
+    'mmseg': _Segmentation,
+    'mmpretrain': _Classification,
+}
