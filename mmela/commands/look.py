@@ -55,7 +55,8 @@ class Looker:
         if 'data_preprocessor' in cfg:
             node.setdefault('data_preprocessor', cfg.data_preprocessor)
         self.model = revert_sync_batchnorm(MODELS.build(node))
-        load_checkpoint(self.model, checkpoint, map_location='cpu')
+        loaded = load_checkpoint(self.model, checkpoint, map_location='cpu')
+        self.model.dataset_meta = loaded.get('meta', {}).get('dataset_meta')
         self.model.to(device or get_device()).eval()
         self.cfg = cfg
 
@@ -75,7 +76,8 @@ class Looker:
         meta = batch['data_samples'][0].metainfo
         height, width = meta.get('img_shape', padded)[:2]
         border = meta.get('border')
-        box = tuple(int(v) for v in border) if border is not None else (0, height, 0, width)
+        top, bottom, left, right = (0, height, 0, width) if border is None else map(int, border)
+        box = (top, bottom, left, right)
         return View(batch, _as_image(x, self.model.data_preprocessor, box), padded, box)
 
     def views(self, images: Sequence[str]) -> Iterator[View]:
@@ -211,7 +213,7 @@ def look(
         path = str(Path(out, f'{names[image]}.png'))
         map_figure(view.image, rows, '' if cam else image).savefig(path, dpi=150)
         if save_npz:
-            np.savez_compressed(str(Path(out, f'{names[image]}.npz')), **arrays)
+            np.savez_compressed(str(Path(out, f'{names[image]}.npz')), allow_pickle=False, **arrays)
         yield path
 
 
