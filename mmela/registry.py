@@ -138,5 +138,5 @@ HOOKS = LazyRegistry(
     rooms=HOOK_ROOMS,
     parent=MMENGINE_HOOKS,
     scope='mmela',
-    locations=['mmela.engine.hooks.recompute'],
+    locations=['mmela.engine.hooks.recompute', 'mmela.engine.hooks.attention_maps'],
 )

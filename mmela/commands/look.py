@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +21,9 @@ from mmela.engine.checks.weights import check_checkpoint
 from mmela.engine.config import scope_of
 from mmela.errors import UserError, did_you_mean
 from mmela.visualization.cam import class_activation_map, share_inside
-from mmela.visualization.figures import Panel, crop_to_image, map_figure
+from mmela.visualization.figures import Panel, map_figure
 from mmela.visualization.gates import GateMaps, record_gates
-
-
-class View(NamedTuple):
-    """An image as a network sees it."""
-
-    batch: dict[str, Any]  #: what the data preprocessor returned for it
-    image: np.ndarray  #: RGB, uint8, without padding
-    padded: tuple[int, int]  #: height and width of the input
-    box: tuple[int, int, int, int]  #: top, bottom, left and right of the image in the input
+from mmela.visualization.view import View, crop_to_image, cropped, gate_panels, view_of
 
 
 class Looker:
@@ -71,14 +63,7 @@ class Looker:
             data['inputs'] = torch.stack(data['inputs'])
         with torch.no_grad():
             batch = self.model.data_preprocessor(data, False)
-        x = batch['inputs'][0]
-        padded = (int(x.size(1)), int(x.size(2)))
-        meta = batch['data_samples'][0].metainfo
-        height, width = meta.get('img_shape', padded)[:2]
-        border = meta.get('border')
-        top, bottom, left, right = (0, height, 0, width) if border is None else map(int, border)
-        box = (top, bottom, left, right)
-        return View(batch, _as_image(x, self.model.data_preprocessor, box), padded, box)
+        return view_of(batch, self.model.data_preprocessor)
 
     def views(self, images: Sequence[str]) -> Iterator[View]:
         """Image files as the network sees them."""
@@ -118,7 +103,7 @@ class Looker:
                 f'--layers: expected names of {", ".join(record)}, got {" ".join(layers)}'
                 + did_you_mean(layers[0], record)
             )
-        return {name: _cropped(record[name][0], view) for name in chosen}
+        return {name: cropped(record[name][0], view) for name in chosen}
 
     def cam(
         self, view: View, method: str, layers: Sequence[str] = (), label: int | None = None
@@ -140,22 +125,37 @@ class Looker:
                     f'--layers: there is no module {name!r}' + did_you_mean(name, modules)
                 )
         chosen = [modules[name] for name in names]
+        if label is None and scope_of(self.cfg) == 'mmseg':
+            label = self._largest_class(view)
         found = class_activation_map(self.model, chosen, view.batch, method, label)
         return crop_to_image(found[0], view.padded, view.box)
 
+    def _largest_class(self, view: View) -> int:
+        """The class that the most pixels are predicted to be, background aside."""
+        with torch.no_grad():
+            sample = self.model(**view.batch, mode='predict')[0]
+        labels, counts = sample.pred_sem_seg.data.unique(return_counts=True)
+        classes = (self.model.dataset_meta or {}).get('classes') or ()
+        pixels = dict(zip(labels.tolist(), counts.tolist(), strict=True))
+        if len(pixels) > 1 and classes and str(classes[0]).lower() == 'background':
+            pixels.pop(0, None)
+        return max(pixels, key=lambda label: pixels[label])
+
     def _default_layers(self) -> list[str]:
-        """The last module of the backbone that returns a map, found by running it on zeros."""
+        """The modules that return what the neck returns, or the last map of the backbone."""
         from mmela.plugins.network_probe import probe
 
-        seen = probe(self.model.backbone, 'the backbone')
-        last = seen.outputs[-1]
+        part = 'neck' if scope_of(self.cfg) == 'mmdet' and self.model.with_neck else 'backbone'
+        seen = probe(getattr(self.model, part), f'the {part}')
+        outputs = seen.outputs if part == 'neck' else seen.outputs[-1:]
         names = [
-            name
-            for name, outs in seen.by_module.items()
-            if any(isinstance(out, torch.Tensor) and out is last for out in outs)
+            min(makers, key=len)
+            for out in outputs
+            if (makers := [n for n, outs in seen.by_module.items() if any(o is out for o in outs)])
         ]
-        names = names or [n for n in seen.places() if '.' not in n and n != 'outputs'][-1:]
-        return [f'backbone.{min(names, key=len)}']
+        if not names:  # something is done with the last map before it leaves
+            names = [name for name in seen.places() if '.' not in name and name != 'outputs'][-1:]
+        return [f'{part}.{name}' for name in names]
 
 
 def look(
@@ -195,7 +195,8 @@ def look(
         arrays: dict[str, np.ndarray] = {}
         if cam is None:
             rows = {
-                name: _panels(maps, stretch) for name, maps in looker.gates(view, layers).items()
+                name: gate_panels(maps, stretch)
+                for name, maps in looker.gates(view, layers).items()
             }
         else:
             panels = [Panel(cam, looker.cam(view, cam, layers, label), None if stretch else (0, 1))]
@@ -272,44 +273,6 @@ def _objects(view: View) -> np.ndarray | None:
         foreground: np.ndarray = (labels > 0) & (labels < 255)
         return foreground
     return None
-
-
-def _panels(maps: GateMaps, stretch: bool) -> list[Panel]:
-    unit = None if stretch else (0.0, 1.0)
-    titles = ['row gate', 'column gate'] if len(maps.gates) == 2 else None
-    panels = [
-        Panel(titles[i] if titles else f'gate {i + 1}', gate, unit)
-        for i, gate in enumerate(maps.gates)
-    ]
-    panels.append(Panel('product', maps.product, unit))
-    if not np.array_equal(maps.factor, maps.product):
-        panels.append(Panel('factor', maps.factor, None if stretch else (0.0, 2.0)))
-    return panels
-
-
-def _cropped(maps: GateMaps, view: View) -> GateMaps:
-    size = maps.product.shape[1:]
-
-    def crop(values: np.ndarray) -> np.ndarray:
-        return crop_to_image(np.broadcast_to(values[0], size), view.padded, view.box)
-
-    return GateMaps(tuple(crop(gate) for gate in maps.gates), crop(maps.product), crop(maps.factor))
-
-
-def _as_image(x: torch.Tensor, preprocessor: Any, box: Sequence[int]) -> np.ndarray:
-    """A preprocessed image as RGB and uint8, without its padding."""
-    values = x.detach().float().cpu()
-    if getattr(preprocessor, '_enable_normalize', False):
-        mean, std = (getattr(preprocessor, n).float().cpu().view(-1, 1, 1) for n in ('mean', 'std'))
-        values = values * std + mean
-    is_rgb = getattr(preprocessor, '_channel_conversion', False) or getattr(
-        preprocessor, 'to_rgb', False
-    )
-    image = values.clamp(0, 255).permute(1, 2, 0).numpy().round().astype(np.uint8)
-    if not is_rgb:
-        image = image[..., ::-1]
-    top, bottom, left, right = box
-    return np.ascontiguousarray(image[top:bottom, left:right])
 
 
 def _without_keys(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

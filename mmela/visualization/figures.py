@@ -69,24 +69,3 @@ def map_figure(image: np.ndarray, rows: Mapping[str, Sequence[Panel]], title: st
     if title:
         figure.suptitle(title, fontsize=8)
     return figure
-
-
-def crop_to_image(values: np.ndarray, padded: tuple[int, int], box: Sequence[int]) -> np.ndarray:
-    """Crops a map of a padded input to the image in it.
-
-    Args:
-        values: Shape (h, w), of any resolution.
-        padded: Height and width of the input in pixels.
-        box: Top, bottom, left and right of the image in it.
-
-    Returns:
-        The part of the map that covers the image, in pixels of the input.
-    """
-    height, width = padded
-    resized = cv2.resize(
-        np.ascontiguousarray(np.broadcast_to(values, values.shape), np.float32),
-        (width, height),
-        interpolation=cv2.INTER_LINEAR,
-    )
-    top, bottom, left, right = box
-    return resized[top:bottom, left:right]
