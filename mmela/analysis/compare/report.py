@@ -1,0 +1,175 @@
+"""A comparison as Markdown, LaTeX, CSV and a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmela.analysis.compare.cell import command_of
+from mmela.analysis.compare.spec import Spec
+from mmela.analysis.compare.statistics import Comparison, compare
+
+Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
+
+
+def write_report(spec: Spec, results: Results, spec_file: str, out: str) -> list[str]:
+    """Writes the report of the results that are there.
+
+    Args:
+        spec: The comparison.
+        results: Results by entry and seed.
+        spec_file: The file of the comparison, for the commands.
+        out: Folder of the comparison.
+
+    Returns:
+        The files: ``report.md``, ``report.tex``, ``results.csv``, ``differences.png``.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = comparisons(spec, results)
+    files = {
+        'report.md': markdown(spec, table, results, spec_file, out),
+        'report.tex': latex(spec, table),
+        'results.csv': as_csv(results),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding='utf-8')
+    written = [str(folder / name) for name in files]
+    if any(c is not None and not math.isnan(c.low) for c in table.values()):
+        differences_figure(spec, table).savefig(folder / 'differences.png', dpi=150)
+        written.append(str(folder / 'differences.png'))
+    return written
+
+
+def comparisons(spec: Spec, results: Results) -> dict[str, Comparison | None]:
+    """Each entry beside the reference, over the seeds that both have."""
+    values = {
+        entry: {seed: float(result['metric']) for seed, result in by_seed.items()}
+        for entry, by_seed in results.items()
+    }
+    reference = values.get(spec.reference, {})
+    return {entry: compare(values.get(entry, {}), reference) for entry in spec.entries}
+
+
+def markdown(
+    spec: Spec,
+    table: Mapping[str, Comparison | None],
+    results: Results,
+    spec_file: str,
+    out: str,
+) -> str:
+    """The table, a sentence for each entry, and the command of each run."""
+    lines = [
+        f'# {spec.metric}, `{spec.base}`',
+        '',
+        f'| entry | seeds | mean | standard deviation | difference to {spec.reference} '
+        '| 95 % interval | seeds to settle it |',
+        '|---|---|---|---|---|---|---|',
+    ]
+    for entry, found in table.items():
+        lines.append(f'| {entry} | ' + ' | '.join(_cells(spec, entry, found)) + ' |')
+    lines.append('')
+    for entry, found in table.items():
+        if entry != spec.reference:
+            said = 'no result yet' if found is None else found.sentence(spec.higher_is_better)
+            lines.append(f'- {entry}: {said}.')
+    lines += [
+        '',
+        'Paired over seeds: for one seed all entries have the same order of the data, the same '
+        'augmentation, and the same initial weights in all that the networks share. The interval '
+        'is that of a paired t test; "seeds to settle it" is how many would make it exclude zero '
+        'if mean and scatter stayed as they are.',
+        '',
+        '| entry | seed | ' + spec.metric + ' | command |',
+        '|---|---|---|---|',
+    ]
+    for entry, by_seed in results.items():
+        for seed, result in sorted(by_seed.items()):
+            command = command_of(spec_file, entry, seed, out)
+            lines.append(f'| {entry} | {seed} | {result["metric"]:.6g} | `{command}` |')
+    return '\n'.join(lines) + '\n'
+
+
+def latex(spec: Spec, table: Mapping[str, Comparison | None]) -> str:
+    """The table for a paper, with booktabs."""
+    rows = []
+    for entry, found in table.items():
+        cells = _cells(spec, entry, found)
+        mean = f'${cells[1]} \\pm {cells[2]}$' if cells[2] else cells[1]
+        rows.append(f'{_escaped(entry)} & {cells[0]} & {mean} & {cells[3]} & {cells[4]} \\\\')
+    return '\n'.join(
+        [
+            '% \\usepackage{booktabs}',
+            '\\begin{tabular}{lrrrr}',
+            '\\toprule',
+            f'& seeds & {_escaped(spec.metric)} & difference & 95\\,\\% interval \\\\',
+            '\\midrule',
+            *rows,
+            '\\bottomrule',
+            '\\end{tabular}',
+            '',
+        ]
+    )
+
+
+def as_csv(results: Results) -> str:
+    """Every metric of every run, a row each."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(['entry', 'seed', 'metric', 'value'])
+    for entry, by_seed in results.items():
+        for seed, result in sorted(by_seed.items()):
+            for name, value in result['metrics'].items():
+                writer.writerow([entry, seed, name, value])
+    return text.getvalue()
+
+
+def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> Any:
+    """The differences to the reference with their intervals."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = {
+        entry: found
+        for entry, found in table.items()
+        if found is not None and entry != spec.reference and not math.isnan(found.low)
+    }
+    figure = Figure(figsize=(5.5, 0.8 + 0.4 * len(shown)), layout='constrained')
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    for row, found in enumerate(shown.values()):
+        half = found.high - found.difference
+        ax.errorbar(found.difference, row, xerr=half, fmt='o', color='black', capsize=3)
+    ax.axvline(0, color='grey', linewidth=0.8)
+    ax.set_yticks(range(len(shown)), [f'{e} ({f.seeds} seeds)' for e, f in shown.items()])
+    ax.invert_yaxis()
+    ax.set_xlabel(f'{spec.metric}: difference to {spec.reference}, 95 % interval')
+    return figure
+
+
+def _cells(spec: Spec, entry: str, found: Comparison | None) -> list[str]:
+    if found is None:
+        return ['0', '', '', '', '', '']
+    deviation = '' if math.isnan(found.deviation) else f'{found.deviation:.4g}'
+    if entry == spec.reference:
+        return [str(found.seeds), f'{found.mean:.4g}', deviation, '', '', '']
+    interval = '' if math.isnan(found.low) else f'{found.low:+.4g} to {found.high:+.4g}'
+    needed = '' if math.isnan(found.low) else str(found.seeds_needed or 'over 1000')
+    return [
+        str(found.seeds),
+        f'{found.mean:.4g}',
+        deviation,
+        f'{found.difference:+.4g}',
+        interval,
+        needed,
+    ]
+
+
+def _escaped(text: str) -> str:
+    for character in '\\&%$#_{}':
+        text = text.replace(character, f'\\{character}' if character != '\\' else '/')
+    return text
