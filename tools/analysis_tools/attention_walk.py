@@ -1,25 +1,33 @@
-"""Print what each attention adds, and the walk from Coordinate Attention to ELA, step by step.
+"""Print the cost of each attention, and the steps from Coordinate Attention to ELA.
 
 FLOPs are those of tools/analysis_tools/get_flops.py for one image: multiply-adds of convolutions
 and fully connected layers, norms, and pooling. They leave out activations and products.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache, partial
+from pathlib import Path
 
-import torch
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
 
-from mmela.analysis.flop_count import count
-from mmela.attentions import CBAM, ECA, ELA, SE, Attention, CoordAtt
+from tool_imports import mmela_imports  # noqa: E402
 
-#: Each changes one thing and keeps what those before it changed; the last is ELA-B.
+with mmela_imports():
+    import torch
+
+    from mmela.analysis.flop_count import count
+    from mmela.attentions import CBAM, ECA, ELA, SE, Attention, CoordAtt
+
+#: Each step changes one thing and keeps the changes before it; the last is ELA-B.
 STEPS: dict[str, dict] = {
     'Coordinate Attention': {},
     'no reduction of the width': dict(reduction=1),
-    'GroupNorm in place of BatchNorm': dict(norm_cfg=dict(type='GN', num_groups=16)),
-    'gates straight from the norm': dict(reduction=None),
+    'GroupNorm instead of BatchNorm': dict(norm_cfg=dict(type='GN', num_groups=16)),
+    'gates directly from the norm': dict(reduction=None),
     'each strip by itself': dict(joint=False),
     'each channel by itself': dict(group_size=1),
     'a kernel of 7 along the strip': dict(kernel_size=7),
@@ -33,7 +41,7 @@ ATTENTIONS: dict[str, Callable[[int], Attention]] = {
     **{f'ELA-{variant}': partial(ELA, variant=variant) for variant in 'TBSL'},
 }
 
-#: Width and side of the maps, and how many there are of them, for an image of 224 x 224.
+#: Width, side and number of the maps for an image of 224 x 224.
 NETWORKS = {
     'one layer': [(256, 56, 1)],
     'MobileNetV2': [  # after the depthwise convolution of blocks that expand
@@ -49,19 +57,19 @@ def cost(build: Callable[[int], Attention], width: int, side: int) -> tuple[int,
     """Parameters and FLOPs of one layer.
 
     Args:
-        build: Makes the layer of a width.
+        build: Makes the layer for a width.
         width: Channels of the map.
         side: Height and width of the map.
 
     Returns:
-        Both as whole numbers.
+        (parameters, FLOPs).
     """
     counted = count(build(width).eval(), torch.zeros(1, width, side, side))
     return counted.params, counted.flops + counted.pooling
 
 
 def rows(layers: dict[str, Callable[[int], Attention]]) -> Iterable[list[str]]:
-    """A row for each layer: its name, then parameters and FLOPs in each of the networks."""
+    """One row per layer: its name, then parameters and FLOPs in each network."""
     for name, build in layers.items():
         row = [name]
         for places in NETWORKS.values():
@@ -71,7 +79,7 @@ def rows(layers: dict[str, Callable[[int], Attention]]) -> Iterable[list[str]]:
 
 
 def walk() -> dict[str, tuple[str, Callable[[int], Attention]]]:
-    """The steps: what each changes, as it is written, and what makes the layer."""
+    """The steps by name: the change as source text, and the function that builds the layer."""
     steps, arguments = {}, {}
     for name, change in STEPS.items():
         arguments = {**arguments, **change}
@@ -87,7 +95,7 @@ def _written(value: object) -> str:
 
 
 def table(head: list[str], body: Iterable[list[str]]) -> str:
-    """A table in Markdown."""
+    """Formats a Markdown table."""
     columns = [*head]
     for network in NETWORKS:
         columns += [f'parameters, {network}', 'FLOPs']
