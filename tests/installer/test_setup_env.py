@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.installer
+
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / 'tools' / 'setup_env'
 KEY = {'mmcv': '2.3.6', 'torch': '2.13.0+cpu', 'python': 'cp311', 'compiler': 'gcc12.2.0'}
 
