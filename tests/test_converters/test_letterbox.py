@@ -94,8 +94,9 @@ def test_boxes_that_are_not_rescaled_stay_in_the_frame():
     assert torch.equal(found, torch.tensor([[10.0, 100.0, 110.0, 300.0]]))
 
 
-@pytest.mark.parametrize('loader', ['val_dataloader', 'test_dataloader'])
-@pytest.mark.parametrize('width, height', [(500, 375), (123, 401)])
+@pytest.mark.parametrize(
+    'loader, width, height', [('val_dataloader', 500, 375), ('test_dataloader', 123, 401)]
+)
 def test_the_config_shows_the_network_a_picture_as_their_code_does(
     loader, width, height, repo_root, tmp_path
 ):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import os
 from typing import Any
 
-import torch
+from checkpoint_files import write_checkpoint
 from mmengine.runner import CheckpointLoader
 
 from mmela.engine.checks.weights import check_checkpoint
@@ -34,7 +33,7 @@ def publish(source: str, target: str, half: bool = False) -> int:
         Size of the new file in bytes.
 
     Raises:
-        UserError: If ``source`` is not a checkpoint.
+        UserError: If ``source`` is not a checkpoint or ``target`` cannot be written.
     """
     check_checkpoint(source)
     checkpoint: dict[str, Any] = CheckpointLoader.load_checkpoint(
@@ -50,9 +49,7 @@ def publish(source: str, target: str, half: bool = False) -> int:
     kept = {name: meta[name] for name in _KEPT if name in meta}
     if 'cfg' in meta:
         kept['cfg'] = portable_config(meta['cfg'])
-    os.makedirs(os.path.dirname(target) or '.', exist_ok=True)
-    torch.save(dict(meta=kept, state_dict=dict(weights)), target)
-    return os.path.getsize(target)
+    return write_checkpoint(dict(meta=kept, state_dict=dict(weights)), target)
 
 
 def portable_config(text: str) -> str:
