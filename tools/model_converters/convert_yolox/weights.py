@@ -111,8 +111,8 @@ def _stem(weights: Mapping[str, Any]) -> int:
         raise UserError("its tensors have MMDetection's names already; no conversion is needed.")
     if 'backbone.backbone.dark2.1.layer1.conv.weight' in weights:
         raise UserError(
-            'expected YOLOX-nano, tiny, s, m, l or x, got YOLOX-Darknet53; MMDetection has no config '
-            'for it.'
+            'expected YOLOX-nano, tiny, s, m, l or x, got YOLOX-Darknet53, which has no config in '
+            'MMDetection.'
         )
     stem = weights.get('backbone.backbone.stem.conv.conv.weight')
     if stem is None:
