@@ -3,7 +3,7 @@
 PyPI's torchvision for Linux is a CUDA build, whose operators cannot be loaded with a CPU torch.
 torchvision tolerates that, and its Python code works, with one exception: it registers fake kernels
 of two operators (`register_fake`) without checking that they exist, and the import fails with
-'operator torchvision::nms does not exist'. MMPreTrain needs torchvision's transforms and no operator,
+'operator torchvision::nms does not exist'. MMPreTrain needs its transforms and no operator,
 and MMDetection and MMSegmentation import MMPreTrain if it is installed, so all three fail, and
 MMEngine's environment report too.
 
