@@ -1,6 +1,6 @@
 """Adds configs, tools and the model index to `mmela/.mim`, where MMEngine and MIM look for them.
 
-A wheel gets copies, an editable installation links in the checkout, so that edited configs take effect.
+A wheel gets copies; an editable installation gets links, so that edited configs take effect.
 Everything else about the package is in pyproject.toml.
 """
 
