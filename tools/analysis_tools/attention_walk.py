@@ -4,8 +4,6 @@ FLOPs are those of tools/analysis_tools/get_flops.py for one image: multiply-add
 and fully connected layers, norms, and pooling. They leave out activations and products.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Iterable
@@ -22,12 +20,12 @@ with mmela_imports():
     from mmela.analysis.flop_count import count
     from mmela.attentions import CBAM, ECA, ELA, SE, Attention, CoordAtt
 
-#: Each step changes one thing and keeps the changes before it; the last is ELA-B.
+#: Each step changes one argument and keeps the changes before it; the last one is ELA-B.
 STEPS: dict[str, dict] = {
     'Coordinate Attention': {},
     'no reduction of the width': dict(reduction=1),
-    'GroupNorm instead of BatchNorm': dict(norm_cfg=dict(type='GN', num_groups=16)),
-    'gates directly from the norm': dict(reduction=None),
+    'GroupNorm in place of BatchNorm': dict(norm_cfg=dict(type='GN', num_groups=16)),
+    'gates straight from the norm': dict(reduction=None),
     'each strip by itself': dict(joint=False),
     'each channel by itself': dict(group_size=1),
     'a kernel of 7 along the strip': dict(kernel_size=7),
@@ -41,10 +39,10 @@ ATTENTIONS: dict[str, Callable[[int], Attention]] = {
     **{f'ELA-{variant}': partial(ELA, variant=variant) for variant in 'TBSL'},
 }
 
-#: Width, side and number of the maps for an image of 224 x 224.
+#: Width, side and number of the maps that get a layer, for an image of 224 x 224.
 NETWORKS = {
     'one layer': [(256, 56, 1)],
-    'MobileNetV2': [  # after the depthwise convolution of blocks that expand
+    'MobileNetV2': [  # after the depthwise convolution of blocks that expand their input
         (96, 56, 1), (144, 56, 1), (144, 28, 1), (192, 28, 2), (192, 14, 1), (384, 14, 4),
         (576, 14, 2), (576, 7, 1), (960, 7, 3),
     ],
@@ -57,19 +55,19 @@ def cost(build: Callable[[int], Attention], width: int, side: int) -> tuple[int,
     """Parameters and FLOPs of one layer.
 
     Args:
-        build: Makes the layer for a width.
+        build: Builds the layer for a width.
         width: Channels of the map.
         side: Height and width of the map.
 
     Returns:
-        (parameters, FLOPs).
+        Parameters and FLOPs.
     """
     counted = count(build(width).eval(), torch.zeros(1, width, side, side))
     return counted.params, counted.flops + counted.pooling
 
 
 def rows(layers: dict[str, Callable[[int], Attention]]) -> Iterable[list[str]]:
-    """One row per layer: its name, then parameters and FLOPs in each network."""
+    """A row for each layer: its name, then parameters and FLOPs in each network."""
     for name, build in layers.items():
         row = [name]
         for places in NETWORKS.values():
@@ -79,7 +77,7 @@ def rows(layers: dict[str, Callable[[int], Attention]]) -> Iterable[list[str]]:
 
 
 def walk() -> dict[str, tuple[str, Callable[[int], Attention]]]:
-    """The steps by name: the change as source text, and the function that builds the layer."""
+    """The steps by name: the changed argument as code, and a function that builds the layer."""
     steps, arguments = {}, {}
     for name, change in STEPS.items():
         arguments = {**arguments, **change}
@@ -95,7 +93,7 @@ def _written(value: object) -> str:
 
 
 def table(head: list[str], body: Iterable[list[str]]) -> str:
-    """Formats a Markdown table."""
+    """A table in Markdown."""
     columns = [*head]
     for network in NETWORKS:
         columns += [f'parameters, {network}', 'FLOPs']
