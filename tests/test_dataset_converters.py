@@ -34,8 +34,8 @@ VOC_CLASSES = (
 
 def write_jpeg(path, width=60, height=40):
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    assert cv2.imwrite(str(path), picture)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(path), image)
 
 
 def voc_object(name, box, difficult=0):
@@ -223,7 +223,7 @@ def test_a_class_without_annotations_is_a_user_error(classes, shown, tmp_path, c
     assert not (tmp_path / 'annotations').exists()
 
 
-@pytest.mark.skipif(not BCCD.is_dir(), reason='bccd is not beside this checkout')
+@pytest.mark.skipif(not BCCD.is_dir(), reason='shared data not found')
 def test_bccd_is_converted_as_an_independent_conversion_did(tmp_path):
     folder = BCCD / 'VOCdevkit' / 'VOC2007'
     files = voc_to_coco(folder, tmp_path, ['RBC', 'WBC', 'Platelets'])
@@ -429,12 +429,12 @@ SBD_ERRORS = {
         ('VOCdevkit', 'benchmark_RELEASE'),
         'z.mat is not a mask of SBD',
     ),
-    'no photograph': (
+    'no image': (
         lambda v, d: (v / 'JPEGImages/z.jpg').unlink(),
         ('VOCdevkit', 'benchmark_RELEASE'),
         '1 of 5 images are missing',
     ),
-    'no photograph for validation': (
+    'no validation image': (
         lambda v, d: (v / 'JPEGImages/v.jpg').unlink(),
         ('VOCdevkit', 'benchmark_RELEASE'),
         'v.jpg: unpack',
@@ -449,7 +449,7 @@ SBD_ERRORS = {
         ('VOCdevkit', 'benchmark_RELEASE'),
         'cannot be created',
     ),
-    'another photograph': (
+    'another image': (
         lambda v, d: write_jpeg(v / 'JPEGImages/z.jpg', 50, 30),
         ('VOCdevkit', 'benchmark_RELEASE'),
         'different data sets',
@@ -492,5 +492,5 @@ def test_yolox_nano_trains_on_both_trainvals_and_is_tested_on_voc07(devkit):
     for dataset in (train, test):
         assert list(dataset.metainfo['classes']) == VOC_CLASSES
     assert cfg.model.bbox_head.num_classes == 20
-    # One photograph and three more: the wrapper's mosaic.
+    # A mosaic of four images.
     assert tuple(train[0]['inputs'].shape) == (3, 640, 640)

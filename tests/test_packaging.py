@@ -167,7 +167,7 @@ def test_an_installation_trains_and_tests(site, tiny_det, shapes_root, tmp_path)
     assert 'coco/bbox_mAP' in json.loads((tmp_path / 'work/metrics.json').read_text())
 
 
-#: Arguments and exit status of the tools that an installation has besides train and test.
+#: Arguments and exit status of the tools that an installation has in addition to train and test.
 OTHER_TOOLS = {
     'analysis_tools/get_flops.py': (['mmela::det/yolox/yolox_nano-ela-t_bccd.py'], 0),
     'analysis_tools/attention_walk.py': ([], 0),

@@ -1,4 +1,4 @@
-"""The schemas that let a torchvision without its operators be imported beside a CPU torch."""
+"""The schemas that let a torchvision without its operators be imported with a CPU torch."""
 
 from __future__ import annotations
 

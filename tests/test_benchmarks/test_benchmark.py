@@ -3,7 +3,6 @@
 import csv
 import math
 import time
-from functools import partial
 
 import pytest
 import torch
@@ -34,9 +33,26 @@ def settings(*methods, device=CPU):
 # Time.
 
 
-def test_a_sample_is_the_time_of_one_call():
-    sample = cpu_sampler([partial(time.sleep, 0.002), partial(time.sleep, 0.004)], seconds=0.02)
-    assert 0.003 <= min(sample() for _ in range(3)) < 0.006
+@pytest.fixture
+def work(monkeypatch):
+    """Makes calls that take a time by a clock that nothing else advances."""
+    now = [0.0]
+    monkeypatch.setattr(time, 'perf_counter', lambda: now[0])
+
+    def make(seconds, order=None, name=''):
+        def call():
+            now[0] += seconds
+            if order is not None:
+                order.append(name)
+
+        return call
+
+    return make
+
+
+def test_a_sample_is_the_time_of_one_call(work):
+    sample = cpu_sampler([work(0.002), work(0.004)], seconds=0.02)
+    assert sample() == pytest.approx(0.003)
 
 
 def test_samples_are_taken_in_turn_and_each_begins_a_round():
@@ -52,16 +68,12 @@ def test_the_best_median_counts():
     assert best_medians({'a': lambda: next(values)}, rounds=3, repeats=2) == {'a': 3.0}
 
 
-def test_pairs_take_turns_and_keep_their_order():
+def test_pairs_take_turns_and_keep_their_order(work):
     order = []
-    calls = [lambda name=name, s=s: (order.append(name), time.sleep(s))
-             for name, s in (('a', 0.002), ('b', 0.006))]  # fmt: skip
+    calls = work(0.002, order, 'a'), work(0.006, order, 'b')
     times = time_pairs(*calls, CPU, pairs=4)
     assert ''.join(order) == 'abbaabba'
-    assert min(first for first, _ in times) >= 0.002
-    assert (
-        0.006 <= sorted(second for _, second in times)[1] > sorted(first for first, _ in times)[1]
-    )
+    assert times == [pytest.approx([0.002, 0.006])] * 4
 
 
 @pytest.mark.parametrize('count', [6, 25, 200])
@@ -123,7 +135,7 @@ def test_lean_keeps_vectors_and_plain_a_map():
     # the same convolved.
     assert size <= plain.kept <= size + 5 * strips
     assert 2 * strips <= lean.kept <= 2.2 * strips
-    # Lean: the output, then one full-size gradient beside it; vectors besides.
+    # Lean: the output, then one full-size gradient, and vectors.
     assert 2 * size <= lean.training_peak <= 2.5 * size
     assert size <= lean.forward_peak <= size + 8 * strips
 
@@ -211,10 +223,10 @@ def test_benchmark_model_writes_what_it_promises(tool, tiny_seg, tmp_path):
     assert tuple(rows[0]) == report.NETWORK_COLUMNS
     assert [row['pass'] for row in rows] == [STEP, INFERENCE]
     assert rows[0]['attention_places'] == '6'  # two blocks in each of three stages
-    for row, beside in zip(read(alone), rows, strict=True):
-        assert row['plain_ms'] == row['time_ratio'] == '' != beside['plain_ms']
+    for row, timed_row in zip(read(alone), rows, strict=True):
+        assert row['plain_ms'] == row['time_ratio'] == '' != timed_row['plain_ms']
         for column in ('plain_bytes', 'attention_bytes', 'attention_output_bytes'):
-            assert row[column] == beside[column]
+            assert row[column] == timed_row[column]
     assert 'time ratio' in timed.with_suffix('.md').read_text()
     assert 'time ratio' not in alone.with_suffix('.md').read_text()
 

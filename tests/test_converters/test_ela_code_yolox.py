@@ -128,7 +128,7 @@ def test_the_variant_is_read_off_the_weights(build, variant, kernel_size, per_gr
     model.load_state_dict(converted.weights, strict=True)
 
 
-def test_the_config_for_their_pictures_is_the_same_network(source, build):
+def test_the_config_with_their_preprocessing_has_the_same_network(source, build):
     weights = convert_weights(source[1].state_dict(), attention=True).weights
     models = [
         build(f'configs/det/yolox/yolox_nano-ela-t-neck_voc0712{suffix}.py')
@@ -152,14 +152,14 @@ SOURCES = {
 
 
 @pytest.mark.parametrize('name', SOURCES)
-def test_the_config_that_is_named_has_their_network_and_their_pictures(
+def test_the_config_that_is_named_has_their_network_and_their_preprocessing(
     name, build, repo_root, tmp_path
 ):
     torch.save(SOURCES[name](), tmp_path / 'theirs.pth')
-    told = convert_yolox(
+    report = convert_yolox(
         str(tmp_path / 'theirs.pth'), str(tmp_path / 'ours.pth'), from_ela_code=True
     )
-    config, _, options = told.splitlines()[-1].partition(' MB, for ')[2].partition(' with ')
+    config, _, options = report.splitlines()[-1].partition(' MB, for ')[2].partition(' with ')
     flag, *options = shlex.split(options) or ['--cfg-options']  # as a shell takes it
     assert flag == '--cfg-options'
     checkpoint = torch.load(tmp_path / 'ours.pth', weights_only=True)

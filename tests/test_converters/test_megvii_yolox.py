@@ -22,7 +22,7 @@ def test_a_release_gives_the_same_head_outputs(size, build, convert_tool, tmp_pa
     assert (status, err) == (0, '')
     assert f'YOLOX-{size}, 80 classes' in out and 'dropped: nothing' in out
     assert 'left in the source: start_epoch, optimizer' in out and config_of(size) in out
-    # The authors' own start has the same names and shapes, and other pictures.
+    # The authors' own start has the same names and shapes, but other preprocessing.
     assert 'images: BGR from 0 to 255, as in the configs of MMDetection' in out
     assert 'model_data/yolox_nano.pth of ELA_Code use ela_code_yolox.py' in out
     model = build(config_of(size))

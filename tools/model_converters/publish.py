@@ -10,7 +10,7 @@ from mmengine.runner import CheckpointLoader
 
 from mmela.engine.checks.weights import check_checkpoint
 
-#: Entries of ``meta`` that are kept, besides the config.
+#: Entries of ``meta`` that are kept in addition to the config.
 _KEPT = ('dataset_meta', 'epoch', 'iter', 'seed', 'data_preprocessor', 'converted_for')
 #: Settings of the training run that are of no use elsewhere and hold local paths.
 _LOCAL_SETTINGS = ('work_dir', 'load_from', 'resume', 'launcher')
