@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.timm_layers import timm_layers as import_timm_layers
+from benchmarks.methods import TIMM_LAYERS, UnavailableError, timm_layer
 
 
 @pytest.fixture(scope='session')
 def timm_layers():
     """The attentions of timm by our names for them."""
-    layers = import_timm_layers()
-    if not layers:
-        pytest.skip('timm is not installed; it is in requirements/tests-no-deps.txt')
-    return SimpleNamespace(**layers)
+    try:
+        return SimpleNamespace(**{name: timm_layer(name) for name in TIMM_LAYERS})
+    except UnavailableError as error:
+        pytest.skip(f'{error}; timm is in requirements/tests-no-deps.txt')

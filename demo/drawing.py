@@ -1,4 +1,4 @@
-"""The pictures of the demo: what the networks found, and where their attention lies."""
+"""The images of the demo: predictions and attention maps of the networks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from demo.dataset import CLASSES, PALETTE
-from demo.run import DATA_ROOT, TASKS, WORK_DIR, Task, result_folder
+from demo.scenes import CLASSES, PALETTE
+from demo.tasks import DATA_ROOT, DETECTION, SEGMENTATION, WORK_DIR, Task
 from mmela.errors import UserError
 from mmela.visualization import (
     contact_sheet,
@@ -21,14 +21,12 @@ from mmela.visualization import (
     record_attention,
 )
 
-#: Scenes that are drawn: the first of the validation set, so that nothing is picked by its result.
+#: The first scenes of the validation set are drawn, not a selection by result.
 NUM_SCENES = 8
-#: Scenes in the overview.
+#: Number of scenes in the overview.
 NUM_ROWS = 4
 #: Boxes below this confidence are not drawn.
 SCORE_THRESHOLD = 0.3
-
-_DETECTION, _SEGMENTATION = TASKS
 
 
 def draw_all(root: Path) -> Path:
@@ -38,7 +36,8 @@ def draw_all(root: Path) -> Path:
         root: The checkout.
 
     Returns:
-        The overview, relative to ``root``. Beside it, each task's folder holds a sheet a scene.
+        Path of the overview, relative to ``root``. Each task's folder next to it has one sheet per
+        scene.
     """
     data = root / DATA_ROOT
     truth = json.loads((data / 'annotations' / 'instances_val.json').read_text())
@@ -46,10 +45,10 @@ def draw_all(root: Path) -> Path:
     images = [_read(data / 'JPEGImages' / f'{name}.jpg') for name in names]
     detection = _detection_columns(root, truth, images)
     segmentation = _segmentation_columns(root, data, names, images)
-    for task, columns in ((_DETECTION, detection), (_SEGMENTATION, segmentation)):
-        folder = result_folder(root, task, 'after').parent
+    for task, columns in ((DETECTION, detection), (SEGMENTATION, segmentation)):
+        folder = root / WORK_DIR / task.name
         for index, name in enumerate(names):
-            row = [pictures[index] for pictures in columns.values()]
+            row = [column[index] for column in columns.values()]
             cv2.imwrite(str(folder / f'{name}.png'), contact_sheet([row], list(columns)))
     shown = {
         'truth': detection['truth'],
@@ -58,7 +57,7 @@ def draw_all(root: Path) -> Path:
         'masks, ELA': segmentation['after'],
         'attention, stage2': detection['attention, stage2'],
     }
-    rows = [[pictures[index] for pictures in shown.values()] for index in range(NUM_ROWS)]
+    rows = [[column[index] for column in shown.values()] for index in range(NUM_ROWS)]
     overview = Path(WORK_DIR) / 'overview.jpg'
     sheet = contact_sheet(rows, list(shown))
     cv2.imwrite(str(root / overview), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
@@ -68,41 +67,41 @@ def draw_all(root: Path) -> Path:
 def _read(path: Path) -> np.ndarray:
     image = cv2.imread(str(path))
     if image is None:
-        raise UserError(f'{path} cannot be read as a picture; delete {DATA_ROOT} and start again.')
+        raise UserError(f'{path} is not a readable image; delete {DATA_ROOT} and run again.')
     return image
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    """The picture without its colours, so that those drawn over it can be told apart."""
+    """The image in grey, so that colours drawn over it stand out."""
     return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
 
 
 def _detection_columns(
     root: Path, truth: dict[str, Any], images: list[np.ndarray]
 ) -> dict[str, list[np.ndarray]]:
-    true_pictures = []
+    true_boxes = []
     for image, entry in zip(images, truth['images'], strict=False):
         found = [a for a in truth['annotations'] if a['image_id'] == entry['id']]
         boxes = np.array([a['bbox'] for a in found])
         boxes[:, 2:] += boxes[:, :2]
         labels = [a['category_id'] - 1 for a in found]
-        true_pictures.append(draw_boxes(image, boxes, labels, CLASSES, PALETTE[1:]))
+        true_boxes.append(draw_boxes(image, boxes, labels, CLASSES, PALETTE[1:]))
     return {
-        'truth': true_pictures,
+        'truth': true_boxes,
         'before': _predicted_boxes(root, 'before', images),
         'after': _predicted_boxes(root, 'after', images),
-        **_attention_columns(root, _DETECTION, images),
+        **_attention_columns(root, DETECTION, images),
     }
 
 
 def _predicted_boxes(root: Path, stage: str, images: list[np.ndarray]) -> list[np.ndarray]:
-    file = result_folder(root, _DETECTION, stage) / _DETECTION.predictions
+    file = DETECTION.folder(root, stage) / DETECTION.predictions
     by_id = {item['img_id']: item['pred_instances'] for item in pickle.loads(file.read_bytes())}
-    pictures = []
+    drawn = []
     for index, image in enumerate(images):
         found = by_id[index + 1]
         sure = found['scores'] >= SCORE_THRESHOLD
-        pictures.append(
+        drawn.append(
             draw_boxes(
                 image,
                 found['bboxes'][sure].numpy(),
@@ -112,7 +111,7 @@ def _predicted_boxes(root: Path, stage: str, images: list[np.ndarray]) -> list[n
                 found['scores'][sure].tolist(),
             )
         )
-    return pictures
+    return drawn
 
 
 def _segmentation_columns(
@@ -121,7 +120,7 @@ def _segmentation_columns(
     import mmcv
 
     def masks(folder: Path) -> list[np.ndarray]:
-        # Pillow gives the indices of a palette PNG, OpenCV its colours.
+        # Pillow returns the indices of a palette PNG, OpenCV its colours.
         files = [str(folder / f'{name}.png') for name in names]
         maps = [mmcv.imread(file, flag='unchanged', backend='pillow') for file in files]
         return [
@@ -130,20 +129,20 @@ def _segmentation_columns(
         ]
 
     def predicted(stage: str) -> Path:
-        return result_folder(root, _SEGMENTATION, stage) / _SEGMENTATION.predictions
+        return SEGMENTATION.folder(root, stage) / SEGMENTATION.predictions
 
     return {
         'truth': masks(data / 'SegmentationClass'),
         'before': masks(predicted('before')),
         'after': masks(predicted('after')),
-        **_attention_columns(root, _SEGMENTATION, images),
+        **_attention_columns(root, SEGMENTATION, images),
     }
 
 
 def _attention_columns(
     root: Path, task: Task, images: list[np.ndarray]
 ) -> dict[str, list[np.ndarray]]:
-    """One column a stage: the last attention layer of it."""
+    """One column per stage: its last attention layer."""
     import torch
 
     model = _load_model(root, task)
@@ -170,6 +169,5 @@ def _load_model(root: Path, task: Task) -> Any:
     cfg = load_config(str(root / task.attention))
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
-    checkpoint = (result_folder(root, task, 'train') / 'last_checkpoint').read_text().strip()
-    load_checkpoint(model, checkpoint, map_location='cpu')
+    load_checkpoint(model, task.checkpoint(root), map_location='cpu')
     return model.eval()

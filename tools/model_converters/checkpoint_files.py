@@ -1,4 +1,4 @@
-"""Reading checkpoints of others without trusting them, and writing without losing anything."""
+"""Reads checkpoints without running code from them, and writes them atomically."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from mmengine.utils import digit_version
 
 from mmela.errors import UserError
 
-#: How checkpoints begin: a zip archive, or a pickle, as torch wrote them before 1.6.
+#: First bytes of a checkpoint: a zip archive, or a pickle from torch before 1.6.
 _MAGIC, _OLD_MAGIC = b'PK', b'\x80\x02'
 
 
 def check_target(source: str, target: str, overwrite: bool) -> None:
-    """Checks that a file may be written.
+    """Checks that the target may be written.
 
     Args:
         source: The file that is read.
         target: The file to write.
-        overwrite: Whether it may exist.
+        overwrite: Whether ``target`` may exist.
 
     Raises:
-        UserError: If it may not, or is a folder or the source itself.
+        UserError: If ``target`` exists and may not, or is a folder or the source itself.
     """
     if os.path.isdir(target):
-        raise UserError(f'{target} is a folder, and the name of a file is needed.')
+        raise UserError(f'expected a file to write, got the folder {target}.')
     if os.path.exists(target):
         if os.path.exists(source) and os.path.samefile(source, target):
-            raise UserError(f'{target} is the source itself; give the converted file another name.')
+            raise UserError(f'{target} is the source itself; choose another name for the output.')
         if not overwrite:
-            raise UserError(f'{target} is there already; --overwrite replaces it.')
+            raise UserError(f'{target} exists already; --overwrite replaces it.')
 
 
 def read_lines(path: str) -> tuple[str, ...]:
-    """The lines of a text file, without the empty ones.
+    """Reads the lines of a text file, without empty ones.
 
     Args:
         path: The file.
@@ -55,61 +55,61 @@ def read_lines(path: str) -> tuple[str, ...]:
 
 
 def read_checkpoint(path: str) -> Mapping[str, Any]:
-    """Reads a checkpoint with ``weights_only=True``: no code of the file is run.
+    """Reads a checkpoint with ``weights_only=True``, so that no code from the file runs.
 
     Args:
-        path: A file that ``torch.save`` wrote.
+        path: A file written by ``torch.save``.
 
     Returns:
-        What it holds.
+        Its contents.
 
     Raises:
-        UserError: If there is no such file, it is a folder, cut short or something else, or it
-            holds more than tensors and plain values.
+        UserError: If the file does not exist, is not a checkpoint, is truncated, or holds more than
+            tensors and plain values.
     """
     if os.path.isdir(path):
-        raise UserError(f'{path} is a folder, and the name of a checkpoint is needed.')
+        raise UserError(f'expected a checkpoint file, got the folder {path}.')
     if not os.path.isfile(path):
-        raise UserError(f'there is no file {path}.')
+        raise UserError(f'the file {path} does not exist.')
     try:
         with open(path, 'rb') as file:
             start = file.read(len(_MAGIC))
         if start not in (_MAGIC, _OLD_MAGIC):
-            raise UserError(f'{path} is no PyTorch checkpoint: it begins with {start!r}.')
+            raise UserError(f'{path} is not a PyTorch checkpoint: it begins with {start!r}.')
         with _numpy_numbers_allowed():
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except UserError:
         raise
     except OSError as error:
         raise UserError(f'{path} cannot be read ({error.strerror or error}).') from error
-    # What a damaged file raises depends on where the damage is.
+    # The type of the exception depends on where a file is damaged.
     except Exception as error:
         if unsafe := re.search(r'GLOBAL (\S+)', str(error)):
             raise UserError(
-                f'{path} holds more than tensors and plain values ({unsafe[1]}), and is not read '
-                'because that could run code; save its state dict alone.'
+                f'{path} holds more than tensors and plain values ({unsafe[1]}) and is not loaded, '
+                'because that could run code; save only its state dict.'
             ) from error
         raise UserError(
-            f'{path} ({os.path.getsize(path):,} bytes) is no PyTorch checkpoint or is cut short '
+            f'{path} ({os.path.getsize(path):,} bytes) is not a PyTorch checkpoint or is truncated '
             f'({_cause(error)}).'
         ) from error
     if not isinstance(checkpoint, Mapping):
-        raise UserError(f'{path} holds a {type(checkpoint).__name__}, and a dict is expected.')
+        raise UserError(f'{path}: expected a dict, got a {type(checkpoint).__name__}.')
     return checkpoint
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: str) -> int:
-    """Writes a checkpoint under its name only once it is whole.
+    """Writes a checkpoint to a temporary file and renames it, so that no partial file is left.
 
     Args:
-        checkpoint: What to write.
-        path: The file; its folder is made where it is missing.
+        checkpoint: Contents of the file.
+        path: The file; its folder is created if it does not exist.
 
     Returns:
         Its size in bytes.
 
     Raises:
-        UserError: If it cannot be written. A file that was there before is as it was.
+        UserError: If it cannot be written. An existing file is kept then.
     """
     part = f'{path}.part'
     try:
@@ -127,12 +127,12 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: str) -> int:
 
 
 def _numpy_numbers_allowed() -> AbstractContextManager[Any]:
-    """Lets NumPy's float64 through: Megvii's trainer stores its best AP as one."""
-    if digit_version(torch.__version__) < digit_version('2.6'):  # has no names to allow
+    """Allows NumPy's float64, which Megvii's trainer stores its best AP as."""
+    if digit_version(torch.__version__) < digit_version('2.6'):  # has no list of allowed names
         return nullcontext()
-    scalar: Any = np.float64(0).__reduce__()[0]  # the function that makes a number again
+    scalar: Any = np.float64(0).__reduce__()[0]  # the function that unpickles a number
     return torch.serialization.safe_globals(
-        # Its module has another name in files that NumPy 1 wrote.
+        # NumPy 1 stored another module name.
         [scalar, (scalar, 'numpy.core.multiarray.scalar'), np.dtype, type(np.dtype('float64'))]
     )
 

@@ -1,4 +1,4 @@
-"""Rendering of one scene: textured ground, clutter, and shapes that hide one another."""
+"""Rendering of one scene: textured ground, clutter, and shapes that overlap."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from demo.dataset.shapes import CLASSES, area, outline
+CLASSES = ('disc', 'square', 'triangle', 'star', 'ring', 'cross')
 
-# Object diameters as fractions of the image side: a factor of five.
+#: RGB of the segmentation maps: the background, then one colour per class.
+PALETTE = (
+    (0, 0, 0),
+    (228, 87, 86),
+    (76, 120, 168),
+    (84, 162, 75),
+    (238, 202, 59),
+    (178, 121, 162),
+    (114, 183, 178),
+)
+#: Object diameters as fractions of the image side.
 SIZE_RANGE = (0.1, 0.5)
-# What shows less of itself than this is taken out of the scene, so that all that is drawn is
-# annotated and no label asks for a guess.
+#: Objects with a smaller visible fraction are removed, so that every object in the image is
+#: annotated and can be recognised.
 MIN_VISIBLE = 0.3
 MAX_OBJECTS = 7
 
@@ -24,7 +34,7 @@ class Instance:
     Attributes:
         label: Index into ``CLASSES``.
         mask: Its visible pixels, bool of shape (size, size).
-        visible: Visible part of its whole area, from ``MIN_VISIBLE`` to 1.
+        visible: Visible fraction of its area, from ``MIN_VISIBLE`` to 1.
     """
 
     label: int
@@ -34,7 +44,7 @@ class Instance:
 
 @dataclass
 class Scene:
-    """A picture and what is in it.
+    """An image and its objects.
 
     Attributes:
         image: BGR, uint8 of shape (size, size, 3).
@@ -49,18 +59,18 @@ class Scene:
 class _Object:
     label: int
     alpha: np.ndarray  # (size, size) float32, antialiased coverage
-    whole_area: float  # in pixels, parts outside the picture included
+    whole_area: float  # in pixels, including parts outside the image
 
 
 def render_scene(rng: np.random.Generator, size: int = 192) -> Scene:
     """Renders a scene.
 
     Args:
-        rng: The only source of chance.
-        size: Side of the square picture in pixels.
+        rng: The only source of randomness.
+        size: Side of the square image in pixels.
 
     Returns:
-        The picture with at least one instance.
+        A scene with at least one instance.
     """
     instances: list[Instance] = []
     while not instances:
@@ -89,7 +99,7 @@ def _place_object(rng: np.random.Generator, size: int) -> _Object:
 
 
 def _settle(objects: list[_Object]) -> tuple[list[_Object], list[Instance]]:
-    """Takes out what is hidden, the most hidden first, until all that stays can be seen."""
+    """Removes the most hidden object until all that remain are visible enough."""
     objects = list(objects)
     while objects:
         owner = np.full(objects[0].alpha.shape, -1)
@@ -122,7 +132,7 @@ def _texture(rng: np.random.Generator, size: int, contrast: float) -> np.ndarray
 
 
 def _scribble(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Draws strokes that belong to no class."""
+    """Draws strokes that belong to no class, as clutter."""
     size = len(image)
     for _ in range(rng.integers(0, 7)):
         start = rng.uniform(0, size, 2)
@@ -138,12 +148,12 @@ def _scribble(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _paint(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray) -> None:
-    """Blends an object of its own colour and texture into the image."""
+    """Blends an object of random colour and texture into the image."""
     x, y, width, height = cv2.boundingRect((alpha > 0).astype(np.uint8))
     patch, cover = image[y : y + height, x : x + width], alpha[y : y + height, x : x + width, None]
     ground = (patch * cover).sum((0, 1)) / cover.sum()
     colour = rng.uniform(0, 1, 3)
-    while np.abs(colour - ground).max() < 0.3:  # a shape must differ from what it lies on
+    while np.abs(colour - ground).max() < 0.3:  # an object must differ from its background
         colour = rng.uniform(0, 1, 3)
     fill = _texture(rng, max(width, height), rng.uniform(0, 0.2))[:height, :width]
     fill += (colour - fill.mean((0, 1))).astype(np.float32)
@@ -151,7 +161,7 @@ def _paint(rng: np.random.Generator, image: np.ndarray, alpha: np.ndarray) -> No
 
 
 def _expose(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Photographs it: uneven light, contrast, blur and sensor noise, then 8 bits."""
+    """Adds uneven light, contrast, blur and sensor noise, and rounds to 8 bits."""
     size = len(image)
     angle, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.3)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
@@ -162,3 +172,49 @@ def _expose(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
         image = cv2.GaussianBlur(image, (0, 0), blur)
     image += rng.uniform(0, 0.05) * rng.standard_normal(image.shape, np.float32)
     return np.clip(np.round(image * 255), 0, 255).astype(np.uint8)
+
+
+def _polygon(radii: list[float], phase: float = 0.0) -> np.ndarray:
+    """Corners at equal angles, the first at ``phase`` radians, as (len(radii), 2)."""
+    angles = phase + 2 * np.pi * np.arange(len(radii)) / len(radii)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.asarray(radii)[:, None]
+
+
+def _cross(half_width: float) -> np.ndarray:
+    """The 12 corners of a plus sign that fits the unit circle."""
+    end = np.sqrt(1 - half_width**2)
+    arm = np.array([[half_width, half_width], [half_width, end], [-half_width, end]])
+    quarter = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    return np.concatenate([arm @ np.linalg.matrix_power(quarter, k) for k in range(4)])
+
+
+_OUTLINES = {
+    'disc': [_polygon([1.0] * 48)],
+    'square': [_polygon([1.0] * 4)],
+    'triangle': [_polygon([1.0] * 3)],
+    'star': [_polygon([1.0, 0.45] * 5)],
+    'ring': [_polygon([1.0] * 48), _polygon([0.55] * 48)],
+    'cross': [_cross(0.3)],
+}
+
+
+def outline(name: str) -> list[np.ndarray]:
+    """The outline of a class inside the unit circle.
+
+    Args:
+        name: One of ``CLASSES``.
+
+    Returns:
+        Closed polygons of shape (K, 2), x before y. The second polygon of a ring is its hole.
+    """
+    return [polygon.copy() for polygon in _OUTLINES[name]]
+
+
+def area(polygons: list[np.ndarray]) -> float:
+    """Area of an outline without its holes, in squared units of its coordinates."""
+
+    def shoelace(points: np.ndarray) -> float:
+        following = np.roll(points, -1, axis=0)
+        return 0.5 * abs(np.sum(points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0]))
+
+    return shoelace(polygons[0]) - sum(shoelace(hole) for hole in polygons[1:])
