@@ -120,8 +120,8 @@ INVALID = [
     ([dict(ENTRY, stage=(True,) * 3)], ["'stage'", "did you mean 'stages'"]),
     ([dict(cfg=ELA_T, position='after_conf2')], ["'after_conf2'", "did you mean 'after_conv2'"]),
     ([dict(cfg=ELA_T, position='neck')], ['after_conv1, after_conv2', "'neck'"]),
-    ([dict(ENTRY, stages=(True,))], ['stages', '3 bools', '(False, True, True)', '(True,)']),
-    ([dict(ENTRY, stages=(0, 1, 1))], ['stages', '3 bools', '(0, 1, 1)']),
+    ([dict(ENTRY, stages=(True,))], ['stages', '3 stages', '(False, True, True)', '(True,)']),
+    ([dict(ENTRY, stages=(0, 1, 1))], ['stages', '3 stages', '(0, 1, 1)']),
     ([dict(cfg='mmela.ELA', position='after_conv1')], ['cfg', "dict(type='mmela.ELA')"]),
     (
         [dict(cfg=ELA_T, position=('after_conv1', 'after_conv2'))],
@@ -139,7 +139,7 @@ INVALID_PLACES = [
         dict(stages=(True, True, True)),
         ['3 at inputs', '4 at after_concat', 'leave stages out'],
     ),
-    ('inputs', dict(stages=(True,) * 4), ['3 bools at inputs', '(False, True, True)']),
+    ('inputs', dict(stages=(True,) * 4), ['3 places of inputs', '(False, True, True)']),
     ('inputs', dict(share='width'), ['share', 'True or False', "'width'"]),
     ('inputs', dict(shared=True), ["'shared'", "did you mean 'share'"]),
     (

@@ -177,8 +177,9 @@ def _parse_stages(
         is_flags = isinstance(stages, (tuple, list)) and all(isinstance(s, bool) for s in stages)
         if not is_flags or len(stages) != count:
             example = (False, *[True] * (count - 1)) if count > 1 else (True,)
+            places = 'stages' if isinstance(rules.num_stages, int) else f'places of {position}'
             raise ConfigError(
-                f'{label}: expected stages to hold {count} bool{"s"[: count > 1]} at {position}, '
+                f'{label}: expected stages to hold a bool for each of the {count} {places}, '
                 f'such as {example}, got {_short(given)}.'
             )
         beyond = any(s and not a for s, a in zip(stages, available, strict=True))

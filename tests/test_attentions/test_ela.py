@@ -145,8 +145,8 @@ MISTAKES = {
     'num_groups must be a whole number of at least 1, and 2.5': dict(num_groups=2.5),
     'groups must be a whole number of at least 1, and 0': dict(groups=0),
     'num_groups must be a whole number of at least 1, and False': dict(num_groups=False),
-    "residual must be False, True or 'scaled', and 'scale'": dict(residual='scale'),
-    "residual must be False, True or 'scaled', and 1 was": dict(residual=1),
+    "expected residual to be False, True or 'scaled', got 'scale'": dict(residual='scale'),
+    "expected residual to be False, True or 'scaled', got 1": dict(residual=1),
     "fused must be 'auto', True or False, and 'yes'": dict(fused='yes'),
 }
 
