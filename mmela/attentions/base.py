@@ -56,11 +56,10 @@ class Attention(BaseModule):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(init_cfg)
-        check_count('in_channels', in_channels)
+        self.in_channels = check_count('in_channels', in_channels)
         # Membership alone would accept 0 and 1, which are equal to False and True.
         if not isinstance(residual, bool) and residual != 'scaled':
-            raise ConfigError(f"expected residual to be False, True or 'scaled', got {residual!r}.")
-        self.in_channels = int(in_channels)
+            raise ConfigError(f"residual: expected False, True or 'scaled', got {residual!r}.")
         self.residual = residual
         if residual == 'scaled':
             self.scale = nn.Parameter(torch.zeros(self.in_channels))

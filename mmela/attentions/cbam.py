@@ -76,10 +76,8 @@ class CBAM(Attention):
         if init_cfg is None:
             init_cfg = dict(type='Constant', layer='_BatchNorm', val=0)
         super().__init__(in_channels, residual, init_cfg)
-        check_count('reduction', reduction)
-        check_kernel_size(kernel_size)
-        kernel_size = int(kernel_size)
-        hidden = max(self.in_channels // int(reduction), 1)
+        kernel_size = check_kernel_size(kernel_size)
+        hidden = max(self.in_channels // check_count('reduction', reduction), 1)
         self.fc1 = nn.Linear(self.in_channels, hidden)
         self.fc2 = nn.Linear(hidden, self.in_channels)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)

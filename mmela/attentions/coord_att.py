@@ -97,22 +97,19 @@ class CoordAtt(Attention):
         super().__init__(in_channels, residual, init_cfg)
         check_flag('joint', joint)
         check_flag('bias', bias)
-        check_kernel_size(kernel_size)
+        kernel_size = check_kernel_size(kernel_size)
         if joint and kernel_size > 1:
             raise ConfigError(
                 f'expected kernel_size=1 with joint=True, got {kernel_size}, which would mix the '
                 'last row with the first column; set joint=False.'
             )
-        in_channels, kernel_size = self.in_channels, int(kernel_size)
-        width = in_channels
+        in_channels = width = self.in_channels
         if reduction is not None:
-            check_count('reduction', reduction)
-            width = max(in_channels // int(reduction), _MIN_HIDDEN)
+            width = max(in_channels // check_count('reduction', reduction), _MIN_HIDDEN)
         groups = 1
         if group_size is not None:
-            check_count('group_size', group_size)
-            common = math.gcd(in_channels, width)
-            groups = divisor(self._label, 'groups', in_channels // int(group_size), common)
+            wanted = in_channels // check_count('group_size', group_size)
+            groups = divisor(self._label, 'groups', wanted, math.gcd(in_channels, width))
 
         self.joint = joint
         # A strip is a map of width 1, as in the authors' code: BatchNorm2d and their weights fit.

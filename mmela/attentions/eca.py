@@ -79,8 +79,7 @@ class ECA(Attention):
         super().__init__(in_channels, residual, init_cfg)
         if kernel_size is None:
             kernel_size = adaptive_kernel_size(self.in_channels)
-        check_kernel_size(kernel_size)
-        kernel_size = int(kernel_size)
+        kernel_size = check_kernel_size(kernel_size)
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def _gates(self, x: Tensor) -> tuple[Tensor]:

@@ -78,8 +78,8 @@ def build_norm(
         )
     cfg = dict(norm_cfg)
     if cfg['type'] in ('GN', nn.GroupNorm) and 'num_groups' in cfg:
-        check_count('num_groups of norm_cfg', cfg['num_groups'])
-        cfg['num_groups'] = divisor(owner, 'num_groups', cfg['num_groups'], channels)
+        num_groups = check_count('num_groups of norm_cfg', cfg['num_groups'])
+        cfg['num_groups'] = divisor(owner, 'num_groups', num_groups, channels)
     try:
         name, norm = build_norm_layer(cfg, channels, postfix)
     except (AssertionError, KeyError, TypeError, ValueError) as error:

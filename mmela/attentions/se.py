@@ -64,9 +64,8 @@ class SE(Attention):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(in_channels, residual, init_cfg)
-        check_count('reduction', reduction)
         check_flag('bias', bias)
-        hidden = max(self.in_channels // int(reduction), 1)
+        hidden = max(self.in_channels // check_count('reduction', reduction), 1)
         self.fc1 = nn.Conv2d(self.in_channels, hidden, 1, bias=bias)
         self.fc2 = nn.Conv2d(hidden, self.in_channels, 1, bias=bias)
 

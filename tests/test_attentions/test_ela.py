@@ -125,7 +125,7 @@ def test_a_count_that_does_not_divide_falls_to_the_next_divisor(
 
 
 def test_the_fallback_is_told_once():
-    with pytest.warns(UserWarning, match='num_groups=24 is used'):
+    with pytest.warns(UserWarning, match='num_groups=24'):
         ELA(144, 'T')
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -133,20 +133,20 @@ def test_the_fallback_is_told_once():
 
 
 MISTAKES = {
-    'does not divide 144 channels; num_groups=24 does': dict(
+    'does not divide 144 channels; .*num_groups=24': dict(
         in_channels=144, variant='T', strict=True
     ),
     r"no variant 'X'; the variants are T, B, S, L\.": dict(variant='X'),
     r"no variant 'b'; .*did you mean 'B'\?": dict(variant='b'),
-    'kernel_size must be odd': dict(kernel_size=4),
-    'kernel_size must be a whole number': dict(kernel_size=-3),
-    'in_channels must be a whole number': dict(in_channels=0),
-    'groups must be a whole number of at least 1, and -2': dict(groups=-2),
-    'num_groups must be a whole number of at least 1, and 2.5': dict(num_groups=2.5),
-    'groups must be a whole number of at least 1, and 0': dict(groups=0),
-    'num_groups must be a whole number of at least 1, and False': dict(num_groups=False),
-    "expected residual to be False, True or 'scaled', got 'scale'": dict(residual='scale'),
-    "expected residual to be False, True or 'scaled', got 1": dict(residual=1),
+    'kernel_size.* odd .*4': dict(kernel_size=4),
+    'kernel_size.* -3': dict(kernel_size=-3),
+    'in_channels.* 0': dict(in_channels=0),
+    'groups.* -2': dict(groups=-2),
+    'num_groups.* 2.5': dict(num_groups=2.5),
+    'groups.* 0': dict(groups=0),
+    'num_groups.* False': dict(num_groups=False),
+    "residual.* 'scale'": dict(residual='scale'),
+    'residual.* 1': dict(residual=1),
     "fused must be 'auto', True or False, and 'yes'": dict(fused='yes'),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -200,6 +201,31 @@ def test_children_are_called_so_that_they_can_be_hooked_or_replaced(name, dtype)
 class Negated(torch.nn.Module):
     def forward(self, x):
         return -x
+
+
+@pytest.mark.parametrize(
+    'cls, arguments',
+    [
+        (SE, dict(reduction=4)),
+        (ECA, dict(kernel_size=5)),
+        (CBAM, dict(reduction=4, kernel_size=3)),
+        (CoordAtt, dict(reduction=4, group_size=8, norm_cfg=dict(type='GN', num_groups=4))),
+    ],
+)
+def test_integers_of_numpy_are_integers(cls, arguments):
+    def numpy_integers(values):
+        return {
+            key: numpy_integers(value) if isinstance(value, dict)
+            else np.int64(value) if isinstance(value, int) else value
+            for key, value in values.items()
+        }  # fmt: skip
+
+    layer, same = cls(32, **arguments), cls(np.int64(32), **numpy_integers(arguments))
+    same.load_state_dict(layer.state_dict())
+    x = a_map(2, 32, 9, 7)
+    assert torch.equal(same(x), layer(x))
+    copy.deepcopy(same)
+    torch.jit.trace(same.eval(), x)
 
 
 class RowGate(Attention):
