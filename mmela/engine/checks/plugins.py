@@ -21,7 +21,7 @@ from mmela.engine.checks.plugin_probe import POSITIONS, ProbedNetwork, build_che
 from mmela.engine.notices import tell
 from mmela.errors import ConfigError
 from mmela.plugins import Plugin, build_plugin, parse_plugins
-from mmela.registry import ROOMS
+from mmela.registry import LAZY_MODELS
 
 #: How the names of mmela begin whose toolbox has the same name, and the toolbox's title.
 _TOOLBOXES = {
@@ -99,14 +99,14 @@ def _check_substitute(key: str, toolbox: str, kind: str) -> None:
     """Answers plugins in a network that refuses them, with what takes them instead."""
     prefix, title = _TOOLBOXES[toolbox]
     room = f'mmela.{prefix.lower()}'
-    ours = [n for n in (kind, prefix + kind) if n in ROOMS and ROOMS[n].module == room]
+    ours = [n for n in (kind, prefix + kind) if n in LAZY_MODELS and LAZY_MODELS[n].module == room]
     written = _RESNETS.get((toolbox, kind)) or (f"type='mmela.{ours[0]}'" if ours else None)
     if written:
         raise ConfigError(
             f'{key}.plugins: {kind} of {title} takes no plugins; write {written}, '
             'which is the same network and takes them.'
         )
-    variants = ', '.join(f'mmela.{n}' for n, r in ROOMS.items() if r.module == room)
+    variants = ', '.join(f'mmela.{n}' for n, r in LAZY_MODELS.items() if r.module == room)
     raise ConfigError(
         f'{key}.plugins: {kind} of {title} takes no plugins, and mmela has no variant of it; leave '
         f'them out, or take a network that has places for them: a ResNet, or one of {variants}.'

@@ -18,10 +18,10 @@ def test_a_box_is_drawn_in_the_colour_of_its_class(image):
     drawn = draw_boxes(image, np.array([[10, 30, 50, 60]]), [1], CLASSES, PALETTE, [0.5])
     assert drawn[45, 10].tolist() == list(PALETTE[1])[::-1]
     assert not drawn[45, 30].any()
-    assert not image.any(), 'the picture that was given is left alone'
+    assert not image.any(), 'the input must not change'
 
 
-def test_no_boxes_leave_the_picture_as_it_is(image):
+def test_without_boxes_the_image_does_not_change(image):
     assert np.array_equal(draw_boxes(image, np.zeros((0, 4)), [], CLASSES, PALETTE), image)
 
 
@@ -33,7 +33,7 @@ def test_a_mask_colours_its_pixels_and_leaves_the_background(image):
     assert drawn[63, 0].tolist() == [100, 100, 100]
 
 
-def test_a_sheet_holds_every_picture_under_its_title(image):
+def test_a_sheet_holds_every_image_under_its_title(image):
     sheet = contact_sheet([[image, image + 50], [image + 100, image + 150]], ['a', 'b'], gap=4)
     assert sheet.shape[1] == 2 * 96 + 4
     assert sheet[-5, 50].tolist() == [100] * 3

@@ -1,4 +1,4 @@
-"""Boxes, masks and sheets of pictures, drawn with OpenCV; all pictures are BGR and uint8."""
+"""Boxes, masks and contact sheets, drawn with OpenCV; all images are BGR and uint8."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def draw_boxes(
     palette: Sequence[Sequence[int]],
     scores: Sequence[float] | None = None,
 ) -> np.ndarray:
-    """Draws boxes with their class and score.
+    """Draws boxes with their classes and scores.
 
     Args:
-        image: Picture of shape (H, W, 3).
+        image: Image of shape (H, W, 3).
         boxes: Shape (K, 4), as x1, y1, x2, y2 in pixels.
         labels: K indices into ``classes``.
         classes: Names of the classes.
-        palette: One RGB colour a class.
-        scores: K confidences, or None for the truth.
+        palette: An RGB colour for each class.
+        scores: K confidences, or None for the ground truth.
 
     Returns:
-        A new picture of the same shape.
+        A new image of the same shape.
     """
     image = image.copy()
     for index, (box, label) in enumerate(zip(boxes, labels, strict=True)):
@@ -49,16 +49,16 @@ def draw_boxes(
 def draw_mask(
     image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], alpha: float = 0.6
 ) -> np.ndarray:
-    """Colours the pixels of a picture by class.
+    """Colours the pixels of an image by class.
 
     Args:
-        image: Picture of shape (H, W, 3).
-        labels: Class of every pixel, shape (H, W); 0 is background and stays as it is.
-        palette: One RGB colour a class, background included.
-        alpha: Weight of the colours over the picture.
+        image: Image of shape (H, W, 3).
+        labels: Class of every pixel, shape (H, W); 0 is background and is not coloured.
+        palette: An RGB colour for each class, background included.
+        alpha: Weight of the colours over the image.
 
     Returns:
-        A new picture of the same shape.
+        A new image of the same shape.
     """
     colours = np.asarray(palette, np.uint8)[:, ::-1][labels]
     blended = cv2.addWeighted(colours, alpha, image, 1 - alpha, 0)
@@ -68,27 +68,23 @@ def draw_mask(
 def contact_sheet(
     rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], gap: int = 4
 ) -> np.ndarray:
-    """Arranges pictures of one size in rows under a line of titles.
+    """Arranges images of one size in rows under a line of titles.
 
     Args:
-        rows: Rows of as many pictures as there are titles.
-        titles: A title a column.
-        gap: Pixels of white between pictures.
+        rows: Rows of images, one for each title.
+        titles: A title for each column.
+        gap: White pixels between images.
 
     Returns:
         The sheet.
     """
     height, width = rows[0][0].shape[:2]
-    sheet_size = (
-        _BAR + len(rows) * (height + gap),
-        len(titles) * (width + gap) - gap,
-        3,
-    )
-    sheet = np.full(sheet_size, 255, np.uint8)
+    sheet_height, sheet_width = _BAR + len(rows) * (height + gap), len(titles) * (width + gap) - gap
+    sheet = np.full((sheet_height, sheet_width, 3), 255, np.uint8)
     for column, title in enumerate(titles):
         left = column * (width + gap)
         cv2.putText(sheet, title, (left + 2, 15), _FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-        for row, pictures in enumerate(rows):
+        for row, images in enumerate(rows):
             top = _BAR + row * (height + gap)
-            sheet[top : top + height, left : left + width] = pictures[column]
+            sheet[top : top + height, left : left + width] = images[column]
     return sheet
