@@ -1,24 +1,34 @@
-"""`yolox_nano*_voc0712.py`: the schedule of YOLOX/train.py by ELA's authors, VOC's own lists."""
+"""The configs with the authors' recipes: YOLOX-Nano on VOC07+12, MobileNetV2 on ImageNet."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-FOLDER = Path(__file__).parents[1] / 'configs/det/yolox'
-CONFIGS = sorted(path.name for path in FOLDER.glob('yolox_nano*_voc0712*.py'))
+from mmela.engine import load_config
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+VOC = sorted((CONFIGS / 'det/yolox').glob('yolox_nano-*-neck_voc0712.py'))
 
 
-@pytest.fixture(params=CONFIGS, scope='module')
-def cfg(request):
-    return Config.fromfile(FOLDER / request.param)
+@pytest.fixture(scope='module')
+def cfg():
+    return Config.fromfile(CONFIGS / 'det/yolox/yolox_nano_voc0712.py')
 
 
-def test_there_is_one_config_without_attention_and_one_for_each_attention():
-    assert 'yolox_nano_voc0712.py' in CONFIGS and len(CONFIGS) >= 9
+@pytest.mark.parametrize('path', VOC, ids=lambda path: path.stem)
+def test_attention_in_the_neck_is_all_that_differs_from_the_voc_baseline(path, cfg):
+    own = Config.fromfile(path).to_dict()
+    neck = own['model']['neck']
+    assert neck.pop('plugins') and neck.pop('type') == 'mmela.YOLOXPAFPN'
+    expected = cfg.to_dict()
+    assert expected['model']['neck'].pop('type') == 'YOLOXPAFPN'
+    assert own == expected
 
 
-def test_the_learning_rate_is_that_of_batches_of_16(cfg):
+def test_the_learning_rate_is_the_authors_for_batches_of_16(cfg):
     """Theirs: 1e-2 * 1.225 for batches of 64, SGD with Nesterov's momentum, down to a hundredth."""
     assert cfg.train_dataloader.batch_size == 16
     assert cfg.auto_scale_lr.base_batch_size == 16 and not cfg.auto_scale_lr.enable
@@ -33,17 +43,19 @@ def test_the_learning_rate_is_that_of_batches_of_16(cfg):
     assert cosine.T_max == 69
 
 
-def test_it_trains_72_epochs_on_640_pixels_and_is_evaluated_after_the_last(cfg):
+@pytest.mark.parametrize('name', ['yolox_nano_voc0712', 'yolox_nano-ela-t-neck_voc0712-ela-code'])
+def test_it_trains_72_epochs_at_640_pixels_and_is_evaluated_after_the_last(name):
+    cfg = Config.fromfile(CONFIGS / f'det/yolox/{name}.py')
     assert cfg.train_cfg.max_epochs == 72
     assert 72 % cfg.train_cfg.val_interval == 0
-    assert cfg.model.data_preprocessor.batch_augments is None  # one size
+    assert cfg.model.data_preprocessor.batch_augments is None  # a single scale
     resize = cfg.test_dataloader.dataset.pipeline[1]
     assert tuple(resize.get('scale') or resize.size) == (640, 640)  # the second is the letterbox's
     mosaic = next(step for step in cfg.train_pipeline if step.type == 'Mosaic')
     assert mosaic.img_scale == (640, 640)
 
 
-def test_it_trains_on_both_trainvals_and_is_tested_on_voc07_test(cfg):
+def test_it_trains_on_both_trainvals_and_tests_on_voc07_test_by_area(cfg):
     parts = cfg.train_dataloader.dataset.dataset.datasets
     lists = [(part.data_prefix.sub_data_root, part.ann_file) for part in parts]
     assert lists == [
@@ -55,8 +67,16 @@ def test_it_trains_on_both_trainvals_and_is_tested_on_voc07_test(cfg):
         assert loader.dataset.data_prefix.sub_data_root == 'VOC2007/'
         assert loader.dataset.test_mode
     assert {part.type for part in [*parts, cfg.test_dataloader.dataset]} == {'VOCDataset'}
-
-
-def test_ap_is_the_area_under_the_curve_as_theirs(cfg):
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         assert dict(evaluator) == dict(type='VOCMetric', metric='mAP', eval_mode='area')
+
+
+def test_the_learning_rate_of_mobilenet_v2_decays_exponentially_to_a_tenth():
+    """Their `adjust_learning_rate` in mode 'step': lr * 0.1 ** (done / total)."""
+    pytest.importorskip('mmpretrain', reason='MMPreTrain is not installed')
+    cfg = load_config(CONFIGS / 'cls/mobilenet_v2/mobilenet-v2-ela-l_8xb32-200e_in1k.py')
+    assert cfg.train_cfg.max_epochs == 200
+    schedule, optimizer = cfg.param_scheduler, cfg.optim_wrapper.optimizer
+    assert (schedule.type, optimizer.lr, optimizer.weight_decay) == ('ExponentialLR', 0.1, 1e-4)
+    assert optimizer.lr * schedule.gamma**100 == pytest.approx(0.1 * 0.1**0.5)
+    assert optimizer.lr * schedule.gamma**200 == pytest.approx(0.01)
