@@ -15,17 +15,17 @@ FLOPs are multiply-adds of one image, counted by MMEngine as in the toolboxes' o
 convolutions and matrix products in full, norms 2 (BN) or 5 (GN, LN) an element, resizing and
 average pooling by element; other operators nothing."""
 _NOTE_ON_ATTENTION = """\
-To those of the attention its pooling is added, 1 an element, through whichever operator. In none
-of them are the attention's products, sums and activations of maps: 'elementwise', 1 an element."""
+Those of the attention include its pooling, 1 an element, through whichever operator. None include
+the attention's products, sums and activations of maps: 'elementwise', 1 an element."""
 
 
 def format_table(results: Mapping[str, Complexity], style: str = 'text') -> str:
-    """Puts figures into a table, one row a config.
+    """Formats figures as a table with one row a config.
 
     Args:
         results: The figures by name of the config.
-        style: One of :data:`FORMATS`: ``'text'`` for people, ``'markdown'`` for the README of a
-            method, ``'json'`` for machines: a list of objects, in plain numbers.
+        style: One of :data:`FORMATS`: ``'text'`` for the screen, ``'markdown'`` for the README of a
+            method, ``'json'`` for scripts: a list of objects with plain numbers.
 
     Returns:
         The table, without a newline at its end.
@@ -36,6 +36,24 @@ def format_table(results: Mapping[str, Complexity], style: str = 'text') -> str:
     if style == 'markdown':
         return _markdown(results)
     return _text(results)
+
+
+def uncounted_notes(results: Mapping[str, Complexity]) -> Sequence[str]:
+    """Sentences on operators of an attention that are in none of the figures.
+
+    Args:
+        results: The figures by name of the config.
+
+    Returns:
+        One sentence for each config that has any.
+    """
+    return [
+        f'{_stem(name)}: no figure contains these operators of its attention: '
+        + ', '.join(f'{op} ({count}x)' for op, count in result.uncounted.items())
+        + '.'
+        for name, result in results.items()
+        if result.uncounted
+    ]
 
 
 def _text(results: Mapping[str, Complexity]) -> str:
@@ -56,7 +74,7 @@ def _text(results: Mapping[str, Complexity]) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first column to the left and the others to the right."""
+    """Lines with the first column left-aligned and the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *rest in rows:
@@ -84,11 +102,11 @@ def _markdown(results: Mapping[str, Complexity]) -> str:
         '| config | attention | layers | parameters | added | FLOPs | added |',
         '|---|---|---|---|---|---|---|',
     ]
-    told = set()  # a baseline stands once, above the first config that it belongs to
+    baselines = set()  # each has one row, above the first config that it belongs to
     for name, result in results.items():
         baseline = (result.shape, result.baseline_params, result.baseline_flops)
-        if baseline not in told:
-            told.add(baseline)
+        if baseline not in baselines:
+            baselines.add(baseline)
             first = 'without attention' if result.attention_layers else _link(name)
             params, flops = _mega(result.baseline_params), _giga(result.baseline_flops)
             lines.append(f'| {first} | none | | {params} | | {flops} | |')
@@ -107,24 +125,6 @@ def _layers(result: Complexity) -> str:
     return f'{result.attention_layers} in {result.attention_places} places'
 
 
-def uncounted_notes(results: Mapping[str, Complexity]) -> Sequence[str]:
-    """What should be said beside every format: operators of an attention in no figure.
-
-    Args:
-        results: The figures by name of the config.
-
-    Returns:
-        One sentence for each config that has any.
-    """
-    return [
-        f'{_stem(name)}: no figure contains these operators of its attention: '
-        + ', '.join(f'{op} ({count}x)' for op, count in result.uncounted.items())
-        + '.'
-        for name, result in results.items()
-        if result.uncounted
-    ]
-
-
 def _mega(number: int) -> str:
     return f'{number / 1e6:.3f} M'
 
@@ -138,8 +138,7 @@ def _share(share: float) -> str:
 
 
 def _size(result: Complexity) -> str:
-    height, width = result.shape
-    return f'{height}x{width}'
+    return '{}x{}'.format(*result.shape)
 
 
 def _stem(name: str) -> str:

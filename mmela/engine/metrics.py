@@ -1,4 +1,4 @@
-"""Shows the metrics of a test as a table and keeps them as JSON."""
+"""The metrics of a test as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_metrics(metrics: Mapping[str, Any], work_dir: str) -> str:
         work_dir: The folder to write to.
 
     Returns:
-        Path of the file. A value that is no finite number becomes ``null``, which JSON has.
+        Path of the file. A value that is not a finite number becomes ``null``.
     """
     numbers = {name: _number(value) for name, value in metrics.items()}
     os.makedirs(work_dir, exist_ok=True)
@@ -54,5 +54,5 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    # Evaluators compute in float32: more digits would be noise.
+    # Evaluators compute in float32; further digits would be noise.
     return float(f'{number:.6g}') if math.isfinite(number) else None

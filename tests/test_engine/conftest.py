@@ -1,0 +1,19 @@
+import logging
+
+import pytest
+from mmengine.logging import MMLogger
+
+
+@pytest.fixture
+def warned(caplog):
+    """A function that returns the warnings of MMEngine's logger since it was called last."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+
+    def take():
+        messages = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+        caplog.clear()
+        return messages
+
+    yield take
+    logger.removeHandler(caplog.handler)
