@@ -1,7 +1,15 @@
 import logging
+from collections import OrderedDict
 
 import pytest
 from mmengine.logging import MMLogger
+from mmengine.visualization import Visualizer
+
+
+@pytest.fixture(autouse=True)
+def own_visualizer(monkeypatch):
+    """MMEngine's hooks draw with the visualizer that this process named last."""
+    monkeypatch.setattr(Visualizer, '_instance_dict', OrderedDict())
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Size, nn
@@ -36,12 +36,12 @@ class LoadReport:
 
     source: str
     target: str
-    loaded: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: dict[str, tuple[Size, Size]] = field(default_factory=dict)
-    attentions: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    loaded: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: dict[str, tuple[Size, Size]]
+    attentions: dict[str, str]
+    notes: list[str]
 
     def attention_of(self, key: str) -> str | None:
         """The name of the attention layer that a state-dict key belongs to, if there is one."""
@@ -258,22 +258,17 @@ def note_on_preprocessing(meta: Mapping[str, Any], cfg: Mapping[str, Any]) -> st
 
 def _describe(preprocessor: Mapping[str, Any]) -> str:
     """Channel order and normalisation in words, the same for the same preprocessing."""
-
-    def three(values: Sequence[float]) -> str:
-        # Rounded, because 0.485 * 255 is another float than 123.675.
-        return ', '.join(f'{v:.3f}'.rstrip('0').rstrip('.') for v in values)
-
     swapped = preprocessor.get('bgr_to_rgb') or preprocessor.get('rgb_to_bgr')
     channels = 'RGB' if swapped else 'BGR'  # MMCV reads BGR
-    mean, std = (three(_per_channel(preprocessor.get(k), d)) for k, d in (('mean', 0), ('std', 1)))
-    if (mean, std) == ('0, 0, 0', '1, 1, 1'):
+    constants = []
+    for key, default in (('mean', 0), ('std', 1)):
+        values = list(preprocessor.get(key) or [default])
+        values = values * 3 if len(values) == 1 else values
+        # Rounded, because 0.485 * 255 is another float than 123.675.
+        constants.append(', '.join(f'{round(value, 3):g}' for value in values))
+    if constants == ['0, 0, 0', '1, 1, 1']:
         return f'{channels} from 0 to 255'
-    return f'{channels} (mean {mean}, std {std})'
-
-
-def _per_channel(values: Sequence[float] | None, default: float) -> list[float]:
-    values = list(values or [default])
-    return values * 3 if len(values) == 1 else values
+    return f'{channels} (mean {constants[0]}, std {constants[1]})'
 
 
 def _shown(names: Iterable[str]) -> str:
