@@ -41,9 +41,6 @@ class ConfigError(UserError, ValueError):
 def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
     """Turns a :class:`UserError` inside the block into a message on stderr and exit status 2.
 
-    Args:
-        launcher: How the processes were started; the first process of a machine reports.
-
     Raises:
         SystemExit: In place of the :class:`UserError`.
     """
@@ -62,9 +59,6 @@ def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
 
 def local_rank(launcher: str) -> int:
     """The number of this process on its machine, known before processes are connected.
-
-    Args:
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Returns:
         The local rank; 0 without a launcher.
@@ -146,10 +140,6 @@ def _is_raised_by_registry(error: TypeError) -> bool:
 def did_you_mean(name: object, choices: Iterable[str]) -> str:
     """Ends a sentence with the nearest of some names.
 
-    Args:
-        name: What was written.
-        choices: The valid names.
-
     Returns:
         ``"; did you mean 'X'?"``, or ``'.'`` where nothing is near.
 
@@ -164,11 +154,14 @@ def did_you_mean(name: object, choices: Iterable[str]) -> str:
     return f"; did you mean '{by_lower[near[0]]}'?" if near else '.'
 
 
+def listed(names: Iterable[str], limit: int = 10) -> str:
+    """Joins names by commas; ``...`` stands for those beyond a limit."""
+    names = list(names)
+    return ', '.join(names[:limit]) + ', ...' * (len(names) > limit)
+
+
 def cause_of(error: Exception) -> str:
     """Kind and first line of an exception, such as ``'RuntimeError: compiled for another torch'``.
-
-    Args:
-        error: What an import raised.
 
     Returns:
         The cause, without a full stop.
@@ -180,10 +173,6 @@ def cause_of(error: Exception) -> str:
 
 def remedy_for(error: Exception, otherwise: str) -> str:
     """The fix for a toolbox that cannot be imported; the cause is often another package.
-
-    Args:
-        error: What the import raised.
-        otherwise: The fix if nothing but the toolbox itself is known to be at fault.
 
     Returns:
         Half a sentence, without a full stop.

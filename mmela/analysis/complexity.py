@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmengine.config import Config
@@ -44,17 +44,17 @@ class Complexity:
     """
 
     shape: tuple[int, int]  #: height and width of the input in pixels
+    baseline_params: int
+    baseline_flops: int
     attention: str = ''  #: its kinds, such as ``'ELA-T'``; empty without attention
     attention_layers: int = 0
     attention_places: int = 0  #: how often they run: more than the layers where they are shared
-    baseline_params: int = 0
     attention_params: int = 0
-    baseline_flops: int = 0
     attention_flops: int = 0
     #: products, sums and activations of the attention, one an element; in no other figure
     attention_elementwise: int = 0
     #: operators of the attention that are in none of these figures, and how often they run
-    uncounted: dict[str, int] | None = None
+    uncounted: dict[str, int] = field(default_factory=dict)
 
     @property
     def params(self) -> int:
@@ -107,9 +107,7 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
             _baselines[key] = count_network(model, shape, scope), names
     baseline, known = _baselines[key]
     if not has_plugins:
-        return Complexity(
-            shape, baseline_params=baseline.params, baseline_flops=baseline.flops, uncounted={}
-        )
+        return Complexity(shape, baseline.params, baseline.flops)
     with _network(deepcopy(cfg.model), scope) as model:
         layers = _new_layers(model, known)
         runs: Counter[nn.Module] = Counter()

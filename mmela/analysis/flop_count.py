@@ -40,9 +40,6 @@ def count(module: nn.Module, x: Tensor) -> Count:
     Args:
         module: A network or layer in eval mode.
         x: Its input; the values do not matter.
-
-    Returns:
-        The counts.
     """
     analyzer = FlopAnalyzer(module, x)
     for op in _POOLING:
@@ -83,9 +80,6 @@ def count_network(model: nn.Module, shape: tuple[int, int], scope: str) -> Count
         model: A network of a toolbox in eval mode.
         shape: Height and width of the image.
         scope: The toolbox, such as ``'mmdet'``.
-
-    Returns:
-        The counts.
 
     Raises:
         UserError: If the network cannot run at that size.

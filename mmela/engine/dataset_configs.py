@@ -11,7 +11,7 @@ from mmengine.config import Config
 #: What evaluators read, relative to the working directory.
 EVALUATOR_PATHS = ('ann_file', 'seg_prefix')
 SPLITS = ('train', 'val', 'test')
-#: The parts of a config that say where data lies.
+#: The parts of a config that have paths of data.
 _DATA_KEYS = (
     *(f'{split}_dataloader' for split in SPLITS),
     'val_evaluator',
@@ -22,10 +22,6 @@ _DATA_KEYS = (
 
 def iter_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> Iterator[tuple[dict, str]]:
     """The data sets of a config that read files, inside whatever wraps them.
-
-    Args:
-        cfg: The config.
-        splits: Any of ``'train'``, ``'val'``, ``'test'``.
 
     Yields:
         Each data set with its config key, such as ``train_dataloader.dataset.datasets.0``.
@@ -38,10 +34,6 @@ def iter_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> Iterator[tuple
 
 def iter_evaluators(cfg: Config, splits: Sequence[str] = SPLITS) -> Iterator[tuple[dict, str]]:
     """The evaluators of a config, one by one where there is a list.
-
-    Args:
-        cfg: The config.
-        splits: Any of ``'train'``, ``'val'``, ``'test'``.
 
     Yields:
         Each evaluator with its config key, such as ``val_evaluator`` or ``val_evaluator.0``.
@@ -89,9 +81,6 @@ def dataset_roots(cfg: Config) -> list[str]:
 def is_root_used(cfg: Config) -> bool:
     """Whether a path of the data sets or evaluators begins with ``cfg.data_root``.
 
-    Args:
-        cfg: A config with a top-level ``data_root``.
-
     Returns:
         True also where the variable is empty, because any path may begin with it.
     """
@@ -104,10 +93,6 @@ def move_data_root(cfg: Config, new_root: str) -> None:
     """Replaces the folder ``cfg.data_root`` in every path of the data sets and evaluators.
 
     Where no path begins with it, the one folder that all data sets name is replaced.
-
-    Args:
-        cfg: A config with a top-level ``data_root``; changed in place.
-        new_root: The folder that holds the data.
     """
     old, new = cfg.data_root.rstrip('/'), new_root.rstrip('/') or '/'
     if not is_root_used(cfg) and len(roots := dataset_roots(cfg)) == 1:

@@ -26,9 +26,6 @@ _TTA_MODELS = {
 def use_amp(cfg: Config) -> None:
     """Switches to automatic mixed precision (``--amp``).
 
-    Args:
-        cfg: The config; changed in place.
-
     Raises:
         UserError: If its optimizer wrapper is not a plain one.
     """
@@ -45,9 +42,6 @@ def use_amp(cfg: Config) -> None:
 
 def use_auto_scale_lr(cfg: Config) -> None:
     """Scales the learning rate by the real batch size (``--auto-scale-lr``).
-
-    Args:
-        cfg: The config; changed in place.
 
     Raises:
         UserError: If it does not say for which batch size its learning rate was chosen.
@@ -80,14 +74,7 @@ def use_resume(cfg: Config, resume: str) -> None:
 
 
 def latest_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint that MMEngine saved last, also where the folder was moved since.
-
-    Args:
-        work_dir: The folder of a run.
-
-    Returns:
-        Its path; None before the first one.
-    """
+    """The checkpoint that MMEngine saved last, also where the folder was moved since."""
     note = os.path.join(work_dir, 'last_checkpoint')
     if not os.path.isfile(note):
         return None
@@ -172,9 +159,6 @@ def use_tta(cfg: Config) -> None:
     """Turns test-time augmentation on (``--tta``).
 
     Detection and classification have a default: each image as it is and mirrored.
-
-    Args:
-        cfg: The config; changed in place.
 
     Raises:
         UserError: If the config lacks ``tta_model`` or ``tta_pipeline`` and has no default, or

@@ -35,12 +35,7 @@ def write_metrics(metrics: Mapping[str, Any], work_dir: str) -> str:
 
 
 def print_metrics(metrics: Mapping[str, Any], title: str) -> None:
-    """Prints metrics as a table on stdout.
-
-    Args:
-        metrics: What the evaluators returned.
-        title: What was tested.
-    """
+    """Prints metrics as a table on stdout."""
     table = Table('metric', title=title, title_justify='left')
     table.add_column('value', justify='right')
     for name, value in metrics.items():

@@ -14,7 +14,7 @@ from mmengine.config import Config, DictAction
 
 from mmela.engine.dataset_configs import dataset_roots, is_root_used, move_data_root
 from mmela.engine.log import log_once
-from mmela.errors import UserError, did_you_mean
+from mmela.errors import UserError, did_you_mean, listed
 
 #: What MMEngine's runner reads from the config beside its own arguments.
 _RUNNER_KEYS = {
@@ -32,9 +32,6 @@ _KEYS_SHOWN = 5
 
 def parse_options(options: Sequence[str] | None) -> dict[str, Any]:
     """Parses ``key=value`` words by MMEngine's rules.
-
-    Args:
-        options: The words after ``--cfg-options``.
 
     Returns:
         Dotted keys and their values.
@@ -61,10 +58,6 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
     looks like a typo, and so does one where it is a variable of the config file that nothing
     reads again. ``data_root`` alone moves the whole data set, although it is such a variable.
 
-    Args:
-        cfg: The config.
-        options: Dotted keys and their values.
-
     Raises:
         UserError: If a key cannot be merged.
     """
@@ -84,11 +77,7 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
 
 
 def warn_of_unused_data_root(cfg: Config) -> None:
-    """Warns if a config file sets ``data_root`` after its base has used the base's own.
-
-    Args:
-        cfg: The config, with all options merged.
-    """
+    """Warns if a config file sets ``data_root`` after its base has used the base's own."""
     root, roots = cfg.get('data_root'), dataset_roots(cfg)
     if not isinstance(root, str) or not roots or is_root_used(cfg) or not _sets_data_root(cfg):
         return
@@ -156,11 +145,10 @@ def _warn_of_variable(cfg: Config, key: str) -> None:
         return
     keys = [k for name in arguments if name in cfg for k in _keys_with(cfg[name], value, name)]
     keys.sort(key=lambda k: k.split('.')[-1] != key)  # those of the same name first
-    shown = ', '.join(keys[:_KEYS_SHOWN]) + ', ...' * (len(keys) > _KEYS_SHOWN)
+    fix = f'set the keys with its value {value}: {listed(keys, _KEYS_SHOWN)}'
     log_once(
         f"--cfg-options {key}: '{key}' is a variable that was used when the config was read, and "
-        'the runner does not read it'
-        + (f'; keys with the value {value} are {shown}.' if keys else '; set the keys made of it.'),
+        f'the runner does not read it; {fix if keys else "set the keys made of it"}.',
         logging.WARNING,
     )
 

@@ -25,15 +25,7 @@ class Runner(MMEngineRunner):
     """The runner of tools/train.py and tools/test.py."""
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wraps a model for the processes of this run.
-
-        Args:
-            model_wrapper_cfg: As in MMEngine.
-            model: The model.
-
-        Returns:
-            The model, wrapped if there are several processes.
-        """
+        """Wraps a model for the processes of this run."""
         if self.distributed and get_device() == 'cpu':
             # SyncBN has no CPU kernel, and DistributedDataParallel takes no device ids there.
             model = revert_sync_batchnorm(model)
@@ -50,9 +42,6 @@ class Runner(MMEngineRunner):
 
 def build_runner(cfg: Config) -> MMEngineRunner:
     """Builds the runner of a config and registers mmela's hooks.
-
-    Args:
-        cfg: The config. ``runner_type``, where it is set, is respected.
 
     Returns:
         The runner.

@@ -39,9 +39,6 @@ TOOLBOXES = {
 def scope_of(cfg: Config) -> str:
     """The toolbox that a config belongs to, which determines its task.
 
-    Args:
-        cfg: The config.
-
     Returns:
         Its ``default_scope``: ``'mmdet'``, ``'mmseg'``, ``'mmpretrain'`` or another toolbox's.
 
@@ -61,9 +58,6 @@ def scope_of(cfg: Config) -> str:
 def toolbox_of(scope: str) -> Toolbox:
     """The names of a toolbox.
 
-    Args:
-        scope: Default scope of a config.
-
     Returns:
         Its entry in :data:`TOOLBOXES`; for another toolbox its module stands for every name.
     """
@@ -72,9 +66,6 @@ def toolbox_of(scope: str) -> Toolbox:
 
 def check_installed(scope: str) -> None:
     """Checks that a toolbox is installed, without importing it.
-
-    Args:
-        scope: Default scope of a config.
 
     Raises:
         UserError: If it is not installed. The message has the ``pip`` command.

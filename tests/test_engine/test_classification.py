@@ -33,7 +33,7 @@ LOSSES = TINY.with_name('tiny_cls_losses.py')
 
 @pytest.fixture(scope='session')
 def colours(tmp_path_factory):
-    """ImageNet folders of three classes: 4 pictures each for training, 2 for validation.
+    """ImageNet folders of three classes: 4 images each for training, 2 for validation.
 
     The files have the same names in each.
     """
@@ -81,14 +81,14 @@ def test_a_classifier_is_tested_and_its_predictions_are_kept_and_drawn(
 ):
     folder, _, tensors = trained
     monkeypatch.chdir(folder)
-    options = ('--work-dir', 'tested', '--out', 'scores.pkl', '--show-dir', 'pictures')
+    options = ('--work-dir', 'tested', '--out', 'scores.pkl', '--show-dir', 'images')
     data = ('--cfg-options', f'data_root={colours}')
     assert tool('test.py', TINY, 'run/epoch_1.pth', *options, *data)[0] == 0
     assert f'{tensors + 24} tensors loaded, every one' in tool.stdout
     metrics = json.loads((folder / 'tested' / 'metrics.json').read_text())
     assert set(metrics) == {'accuracy/top1'}
     assert re.search(rf'accuracy/top1\W+{metrics["accuracy/top1"]:.4f}', tool.stdout)
-    assert {picture.name for picture in (folder / 'pictures').iterdir()} == {
+    assert {image.name for image in (folder / 'images').iterdir()} == {
         f'{name}-{i}.png_0.png' for name in ('blue', 'green', 'red') for i in range(2)
     }
     scores = pickle.loads((folder / 'scores.pkl').read_bytes())
@@ -207,7 +207,7 @@ def test_the_dataloaders_get_what_mmpretrains_own_scripts_add():
 
 def test_tta_with_images_is_refused():
     cfg = load_config(TINY)
-    draw_predictions(cfg, show_dir='pictures')
+    draw_predictions(cfg, show_dir='images')
     assert cfg.default_hooks.visualization.interval == 1
     with pytest.raises(UserError, match='--tta cannot be combined with --show'):
         use_tta(cfg)

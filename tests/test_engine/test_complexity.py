@@ -290,32 +290,26 @@ def get_flops(tool):
     return run
 
 
-def test_the_command_prints_baseline_and_attention_side_by_side(get_flops, tiny_det, tiny_seg):
+def test_the_command_prints_attention_below_its_baseline(get_flops, tiny_det, tiny_seg):
     status, out, _ = get_flops(tiny_det, tiny_seg)
-    head, row_det, row_seg = out.splitlines()[1:4]
+    head, base_det, row_det, base_seg, row_seg = out.splitlines()[:5]
     assert status == 0
-    assert (
-        head.split()
-        == (
-            'config input layers baseline attention added share baseline attention added share '
-            'elementwise'
-        ).split()
-    )
+    assert head.split()[:4] == ['config', 'attention', 'layers', 'input']
+    assert base_det.split()[:5] == ['without', 'attention', 'none', '0', '64x64']
     # 7 C of ELA-T and C of its scale, C = 64, 128 and 256.
-    assert row_det.split()[:3] == ['tiny_det', '64x64', '3'] and '3,584' in row_det
+    assert row_det.split()[0] == 'tiny_det' and ' 3,584 ' in row_det
     # 9 C of ELA-B behind two blocks each of 16, 32 and 64 channels.
-    assert row_seg.split()[:3] == ['tiny_seg', '64x64', '6'] and '2,016' in row_seg
+    assert row_seg.split()[:4] == ['tiny_seg', 'ELA-B', '6', '64x64'] and ' 2,016 ' in row_seg
     assert 'multiply-adds' in out
 
 
-def test_the_command_says_that_there_is_no_attention(get_flops, tiny_seg):
+def test_a_config_without_attention_is_a_row_by_itself(get_flops, tiny_seg):
     status, out, _ = get_flops(tiny_seg, '--cfg-options', 'model.backbone.plugins=None')
     assert status == 0
-    assert out.splitlines()[0].split() == ['config', 'input', 'parameters', 'FLOPs']
-    assert 'no attention' in out
+    assert out.splitlines()[1].split()[:4] == ['tiny_seg', 'none', '0', '64x64']
 
 
-def test_json_and_markdown_hold_the_figures_and_nothing_else_is_printed(get_flops, tiny_seg):
+def test_json_and_markdown_have_the_figures_and_nothing_else_is_printed(get_flops, tiny_seg):
     status, out, _ = get_flops(tiny_seg, '--format', 'json', '--shape', '32', '64')
     (row,) = json.loads(out)
     assert status == 0
@@ -328,14 +322,14 @@ def test_json_and_markdown_hold_the_figures_and_nothing_else_is_printed(get_flop
     status, out, _ = get_flops(tiny_seg, '--format', 'markdown', '--shape', '32', '64')
     head, rule, baseline, line = out.splitlines()
     assert status == 0
-    assert {text.count('|') for text in (head, rule, baseline, line)} == {8}
+    assert {text.count('|') for text in (head, rule, baseline, line)} == {12}
     assert baseline.startswith('| without attention | none |')
-    assert line.startswith('| [tiny_seg.py](tiny_seg.py) | ELA-B | 6 |')
+    assert line.startswith('| [tiny_seg.py](tiny_seg.py) | ELA-B | 6 | 32x64 |')
     assert f'{row["attention_params"]:,}' in line
 
 
 @pytest.mark.parametrize(
-    ('words', 'told'),
+    ('words', 'message'),
     [
         (['nope.py'], 'there is no config file nope.py'),
         (['{seg}', '--shape', '1', '2', '3'], 'a height and a width'),
@@ -345,7 +339,7 @@ def test_json_and_markdown_hold_the_figures_and_nothing_else_is_printed(get_flop
     ],
     ids=['no config', 'three sides', 'no side', 'variant', 'type'],
 )
-def test_a_user_error_is_a_message_and_status_2(words, told, get_flops, tiny_seg):
+def test_a_user_error_is_a_message_and_status_2(words, message, get_flops, tiny_seg):
     status, out, err = get_flops(*(word.format(seg=tiny_seg) for word in words))
     assert (status, out) == (2, '')
-    assert told in err and 'Traceback' not in err
+    assert message in err and 'Traceback' not in err

@@ -43,7 +43,7 @@ def test_no_workers_need_no_persistent_ones():
 
 
 @pytest.mark.parametrize(
-    ('text', 'told'),
+    ('text', 'words'),
     [
         ('model = dict(\n', 'SyntaxError'),
         ('a = b\n', "NameError: name 'b' is not defined"),
@@ -53,14 +53,14 @@ def test_no_workers_need_no_persistent_ones():
         ("default_scope = 'mmdet'\n", "defines no 'model'"),
     ],
 )
-def test_a_config_that_cannot_be_used_is_refused(tmp_path, text, told):
+def test_a_config_that_cannot_be_used_is_refused(tmp_path, text, words):
     with pytest.raises(UserError) as error:
         load_config(write(tmp_path / 'broken.py', text))
-    assert told in str(error.value)
+    assert words in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ('scope', 'distribution', 'told'),
+    ('scope', 'distribution', 'words'),
     [
         ('mmdet', 'mmdet', '`pip install onedl-mmdetection` (or mmdet, the original)'),
         ('mmseg', 'mmsegmentation', '`pip install onedl-mmsegmentation` (or mmsegmentation, the'),
@@ -68,7 +68,7 @@ def test_a_config_that_cannot_be_used_is_refused(tmp_path, text, told):
     ],
 )
 def test_the_toolbox_of_a_base_that_is_not_installed_is_named_with_what_to_install(
-    tmp_path, monkeypatch, scope, distribution, told
+    tmp_path, monkeypatch, scope, distribution, words
 ):
     there = importlib.util.find_spec
     hidden = lambda name, *args: None if name == scope else there(name, *args)  # noqa: E731
@@ -79,12 +79,12 @@ def test_the_toolbox_of_a_base_that_is_not_installed_is_named_with_what_to_insta
     for config in (name, write(tmp_path / 'c.py', f"_base_ = '{name}'\n")):
         with pytest.raises(UserError) as error:
             load_config(config)
-        assert told in str(error.value)
+        assert words in str(error.value)
 
 
 @pytest.mark.long  # a process without the package
 @pytest.mark.core
-def test_a_shipped_config_without_its_toolbox_ends_in_that_sentence(repo_root, tmp_path):
+def test_a_shipped_config_without_its_toolbox_is_one_line(repo_root, tmp_path):
     code = (
         'import runpy, sys\n'
         'from importlib import metadata\n'
@@ -126,7 +126,7 @@ def test_a_misspelt_config_is_offered_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('name', 'told'),
+    ('name', 'words'),
     [
         ('no-such-package::a.py', "'no-such-package' is not installed"),
         ('no.such.package::a.py', "'no.such.package' is not installed"),
@@ -135,10 +135,10 @@ def test_a_misspelt_config_is_offered_the_nearest(tmp_path):
         ('checkpoint.pth', 'the config comes first'),
     ],
 )
-def test_what_is_not_a_config_is_refused(tmp_path, monkeypatch, name, told):
+def test_what_is_not_a_config_is_refused(tmp_path, monkeypatch, name, words):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / 'checkpoint.pth', '')
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=words):
         load_config(name)
 
 

@@ -153,7 +153,7 @@ def test_a_folder_that_stands_for_an_annotation_file_is_reported():
 
 
 @pytest.mark.parametrize(
-    ('dataset', 'told'),
+    ('dataset', 'words'),
     [
         (dict(type='VOCDataset', data_root='', data_prefix='VOC2007/'), 'dict(sub_data_root='),
         (
@@ -167,8 +167,8 @@ def test_a_folder_that_stands_for_an_annotation_file_is_reported():
         (dict(type='CocoDataset', ann_file=3), 'ann_file: expected a path, got 3'),
     ],
 )
-def test_what_is_not_a_path_is_refused(dataset, told):
-    assert told in complaint(detection(**dataset), 'train')
+def test_what_is_not_a_path_is_refused(dataset, words):
+    assert words in complaint(detection(**dataset), 'train')
 
 
 @pytest.fixture

@@ -142,15 +142,15 @@ def test_a_head_for_other_classes_is_reported_with_both_shapes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('there', 'here', 'told'),
+    ('there', 'here', 'words'),
     [
         ('scaled', False, "the checkpoint was trained with residual='scaled'"),
         (True, 'scaled', "this config has residual='scaled', the checkpoint was trained without"),
     ],
 )
-def test_a_residual_of_another_kind_is_noted(there, here, told, tmp_path):
+def test_a_residual_of_another_kind_is_noted(there, here, words, tmp_path):
     source, target = Net(variant='T', residual=there), Net(variant='T', residual=here)
-    assert told in text(report_of(source, target, tmp_path))
+    assert words in text(report_of(source, target, tmp_path))
 
 
 def test_another_variant_is_noted(tmp_path):
@@ -238,7 +238,7 @@ RGB_BY_PRODUCTS = dict(
 
 
 @pytest.mark.parametrize(
-    ('there', 'here', 'told', 'with_tta'),
+    ('there', 'here', 'words', 'with_tta'),
     [
         (RGB, RGB, None, False),
         (RGB, RGB_BY_PRODUCTS, None, True),
@@ -251,7 +251,7 @@ RGB_BY_PRODUCTS = dict(
     ],
 )
 def test_weights_for_another_preprocessing_are_noted_although_every_tensor_fits(
-    there, here, told, with_tta, tmp_path
+    there, here, words, with_tta, tmp_path
 ):
     model_cfg = dict(type='Net', data_preprocessor=here)
     cfg = Config(dict(model=dict(type='TTA', module=model_cfg) if with_tta else model_cfg))
@@ -267,8 +267,8 @@ def test_weights_for_another_preprocessing_are_noted_although_every_tensor_fits(
     unwrap(runner.model).load_state_dict(checkpoint['state_dict'])
     (report,) = hook.reports
     lines = report.lines()
-    assert len(lines) == (1 if told is None else 2)
-    assert told is None or (told in lines[1] and 'it is for its.py' in lines[1])
+    assert len(lines) == (1 if words is None else 2)
+    assert words is None or (words in lines[1] and 'it is for its.py' in lines[1])
 
 
 def test_a_checkpoint_without_meta_has_no_note():

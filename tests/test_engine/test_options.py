@@ -55,14 +55,14 @@ def warnings(warned):
 
 def test_a_data_root_on_top_of_a_base_triggers_a_warning(child, warnings):
     path = child("data_root = 'data/mine/'\n")
-    cfg, (told,) = warnings(path)
+    cfg, (fix,) = warnings(path)
     assert cfg.val_dataloader.dataset.data_root == 'data/theirs/'  # MMEngine's way
-    assert str(path) in told and '--cfg-options data_root=data/mine/ moves them' in told
+    assert str(path) in fix and '--cfg-options data_root=data/mine/ moves them' in fix
 
 
 def test_the_option_that_the_warning_names_moves_every_data_set(child, warnings):
-    cfg, told = warnings(child("data_root = 'data/mine/'\n"), 'data_root=data/mine/')
-    assert not told
+    cfg, fix = warnings(child("data_root = 'data/mine/'\n"), 'data_root=data/mine/')
+    assert not fix
     assert cfg.train_dataloader.dataset.datasets[0].data_root == 'data/mine/'
     assert cfg.val_dataloader.dataset.data_root == 'data/mine/'
     assert cfg.val_evaluator.ann_file == 'data/mine/val.json'
@@ -70,8 +70,8 @@ def test_the_option_that_the_warning_names_moves_every_data_set(child, warnings)
 
 def test_data_sets_in_several_places_have_no_option_that_moves_them(child, warnings):
     text = "data_root = 'data/mine'\nval_dataloader = dict(dataset=dict(data_root='data/val'))\n"
-    _, (told,) = warnings(child(text))
-    assert 'data/theirs, data/val' in told and 'data_root of each data set' in told
+    _, (fix,) = warnings(child(text))
+    assert 'data/theirs, data/val' in fix and 'data_root of each data set' in fix
     cfg, _ = warnings(child(text), 'data_root=data/mine')
     assert cfg.val_dataloader.dataset.data_root == 'data/val'
 
@@ -98,11 +98,11 @@ def test_a_data_root_in_use_or_inherited_triggers_no_warning(child, warnings, te
 
 
 def test_an_overridden_variable_is_answered_with_the_keys_that_hold_its_value(base, warnings):
-    cfg, (told,) = warnings(base, 'max_epochs=1')
+    cfg, (fix,) = warnings(base, 'max_epochs=1')
     assert cfg.train_cfg.max_epochs == 20
-    assert 'train_cfg.max_epochs, param_scheduler.0.T_max.' in told
-    _, (told,) = warnings(base, 'size=32')
-    assert 'train_dataloader.dataset.datasets.0.pipeline.0.scale.' in told
+    assert 'train_cfg.max_epochs, param_scheduler.0.T_max.' in fix
+    _, (fix,) = warnings(base, 'size=32')
+    assert 'train_dataloader.dataset.datasets.0.pipeline.0.scale.' in fix
 
 
 @pytest.mark.parametrize(
@@ -126,20 +126,20 @@ def test_what_the_runner_reads_is_overridden_without_a_warning(base, warnings, o
     ],
 )
 def test_an_option_that_looks_like_a_typo_triggers_a_warning(base, warnings, option, words):
-    told = warnings(base, option)[1]
-    assert len(told) == (words is not None)
-    assert all(word in told[0] for word in words or ())
+    fix = warnings(base, option)[1]
+    assert len(fix) == (words is not None)
+    assert all(word in fix[0] for word in words or ())
 
 
 @pytest.mark.parametrize(
-    ('option', 'told'),
+    ('option', 'fix'),
     [
         ('model.neck', "'model.neck', which has no '='"),
         ('model.type.x=1', 'does not fit the config'),
     ],
 )
-def test_an_option_that_cannot_be_merged_is_refused(base, option, told):
-    with pytest.raises(UserError, match=told):
+def test_an_option_that_cannot_be_merged_is_refused(base, option, fix):
+    with pytest.raises(UserError, match=fix):
         load_config(base, [option])
 
 

@@ -27,7 +27,7 @@ def config(scope='mmdet', **backbone):
 
 
 @pytest.mark.parametrize(
-    ('scope', 'name', 'depth', 'told'),
+    ('scope', 'name', 'depth', 'words'),
     [
         ('mmdet', 'ResNet', 18, "type='mmela.DetResNet'"),
         ('mmdet', 'ResNetV1d', 34, 'deep_stem=True, avg_down=True'),
@@ -37,11 +37,11 @@ def config(scope='mmdet', **backbone):
         ('mmdet', 'mmseg.ResNetV1c', 18, "type='mmela.SegResNetV1c'"),
     ],
 )
-def test_basic_blocks_of_a_toolbox_name_the_network_that_takes_plugins(scope, name, depth, told):
+def test_basic_blocks_of_a_toolbox_name_the_network_that_takes_plugins(scope, name, depth, words):
     with pytest.raises(ConfigError) as error:
         check(config(scope, type=name, depth=depth))
     text = str(error.value)
-    assert 'model.backbone.plugins: ' in text and 'basic blocks' in text and told in text
+    assert 'model.backbone.plugins: ' in text and 'basic blocks' in text and words in text
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_stem_that_is_an_argument_of_ours_is_named_too():
 
 
 @pytest.mark.parametrize(
-    ('plugins', 'told'),
+    ('plugins', 'words'),
     [
         ([dict(cfg=ELA, position='after_stage')], 'after_conv1, after_conv2, after_conv3'),
         ([dict(AFTER_CONV2, stages=(True,))], 'each of the 4 stages'),
@@ -83,10 +83,10 @@ def test_a_stem_that_is_an_argument_of_ours_is_named_too():
         ([AFTER_CONV2, dict(AFTER_CONV2, position='after_conv3')], 'postfix'),
     ],
 )
-def test_an_error_in_plugins_of_a_residual_network_names_the_fix(plugins, told):
+def test_an_error_in_plugins_of_a_residual_network_names_the_fix(plugins, words):
     with pytest.raises(ConfigError) as error:
         check(config(type='ResNet', depth=50, plugins=plugins))
-    assert told in str(error.value) and 'mmdet.ResNet (model.backbone)' in str(error.value)
+    assert words in str(error.value) and 'mmdet.ResNet (model.backbone)' in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_a_layer_that_takes_every_width_passes_where_the_toolbox_gets_it_wrong()
 
 
 def test_a_network_that_takes_no_plugins_and_has_no_variant_is_refused():
-    told = 'backbone.plugins: HRNet of MMDetection takes no plugins, .* mmela.CSPDarknet'
-    with pytest.raises(ConfigError, match=told):
+    words = 'backbone.plugins: HRNet of MMDetection takes no plugins, .* mmela.CSPDarknet'
+    with pytest.raises(ConfigError, match=words):
         check(config(type='HRNet'))
 
 

@@ -37,9 +37,9 @@ def expand(words, det, seg, root):
     return [*others, *(['--cfg-options', *settings] if settings else [])]
 
 
-@pytest.mark.parametrize(('words', 'told'), ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize(('words', 'fix'), ERRORS.values(), ids=ERRORS)
 def test_a_user_error_is_a_message_and_status_2(
-    words, told, tool, tiny_det, tiny_seg, shapes_root, tmp_path, monkeypatch
+    words, fix, tool, tiny_det, tiny_seg, shapes_root, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     for variable in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'):
@@ -47,7 +47,7 @@ def test_a_user_error_is_a_message_and_status_2(
     status, err = tool('train.py', *expand(words, tiny_det, tiny_seg, shapes_root))
     message = err[err.index('error: ') :]
     assert status == 2
-    assert told in message
+    assert fix in message
     assert 'Traceback' not in err
 
 

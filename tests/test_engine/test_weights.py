@@ -69,7 +69,7 @@ def test_a_missing_checkpoint_of_a_test_offers_what_is_there(checkpoint):
 
 
 @pytest.mark.parametrize(
-    ('damage', 'told'),
+    ('damage', 'words'),
     [
         (lambda content: content[: len(content) // 2], 'truncated'),
         (lambda content: b'<!DOCTYPE html>', 'it begins with'),
@@ -77,10 +77,10 @@ def test_a_missing_checkpoint_of_a_test_offers_what_is_there(checkpoint):
         (lambda content: b'PK' + content[:50], 'not a PyTorch checkpoint'),
     ],
 )
-def test_a_broken_checkpoint_is_one_message(checkpoint, damage, told):
+def test_a_broken_checkpoint_is_one_message(checkpoint, damage, words):
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     text = complaint(config(load_from=str(checkpoint)))
-    assert told in text and '\n' not in text
+    assert words in text and '\n' not in text
 
 
 def test_a_file_without_a_state_dict_is_refused(tmp_path):

@@ -39,11 +39,6 @@ CHECKS: tuple[Check, ...] = (
 def run_checks(cfg: Config, splits: Sequence[str], data_check: bool = True) -> None:
     """Runs :data:`CHECKS` on a config.
 
-    Args:
-        cfg: The config.
-        splits: The data that will be used.
-        data_check: Whether to run :data:`DATA_CHECKS` too.
-
     Raises:
         UserError: By the first check that fails.
     """
@@ -54,10 +49,6 @@ def run_checks(cfg: Config, splits: Sequence[str], data_check: bool = True) -> N
 
 def check_data(cfg: Config, splits: Sequence[str]) -> None:
     """Runs :data:`DATA_CHECKS` alone.
-
-    Args:
-        cfg: The config.
-        splits: Any of ``'train'``, ``'val'``, ``'test'``.
 
     Raises:
         UserError: If data is missing or does not fit the config.

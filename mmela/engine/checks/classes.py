@@ -11,11 +11,10 @@ from typing import Any
 from mmengine.config import Config
 
 from mmela.engine.dataset_configs import is_remote, iter_datasets
-from mmela.errors import UserError, did_you_mean
+from mmela.errors import UserError, did_you_mean, listed
 
 #: Larger files, in bytes, are not read: it would take many seconds.
 _LARGEST_FILE = 50_000_000
-_NAMES_SHOWN = 10
 
 
 def check_classes(cfg: Config, splits: Sequence[str]) -> None:
@@ -23,10 +22,6 @@ def check_classes(cfg: Config, splits: Sequence[str]) -> None:
 
     MMDetection drops classes that the file lacks without a message. Data sets without named classes
     and annotation files other than JSON of at most 50 MB are not checked.
-
-    Args:
-        cfg: The config.
-        splits: The data that will be used.
 
     Raises:
         UserError: If a class is not in the file, or the file is not valid JSON.
@@ -58,14 +53,10 @@ def _check_dataset(dataset: dict, key: str) -> None:
         raise UserError(
             f'{key}.metainfo.classes names {len(missing)} of {len(classes)} classes that '
             f'{os.path.abspath(path)} does not have: '
-            f'{_shown([_with_hint(name, names) for name in missing])}; their boxes would be '
-            f'dropped. The file has {_shown([repr(name) for name in names])}. '
+            f'{listed([_with_hint(name, names) for name in missing])}; their boxes would be '
+            f'dropped. The file has {listed([repr(name) for name in names])}. '
             'If that is meant: --no-data-check.'
         )
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ', '.join(names[:_NAMES_SHOWN]) + ', ...' * (len(names) > _NAMES_SHOWN)
 
 
 def _with_hint(name: str, names: Sequence[str]) -> str:

@@ -15,13 +15,12 @@ from mmengine.config import Config
 
 from mmela.engine.dataset_configs import is_remote, iter_datasets, iter_evaluators, type_name
 from mmela.engine.log import log_once
-from mmela.errors import UserError
+from mmela.errors import UserError, listed
 
 #: What MMPreTrain's CustomDataset takes for an image where a config has no ``extensions``.
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 #: MMPreTrain's ImageNet has the names of these where a config names no classes.
 _IMAGENET_CLASSES = 1000
-_NAMES_SHOWN = 10
 
 
 class _ClassFolders(NamedTuple):
@@ -38,10 +37,6 @@ def check_class_folders(cfg: Config, splits: Sequence[str]) -> None:
 
     Data sets with an annotation file are not checked. A training class without images triggers a
     warning; elsewhere an empty folder keeps the label of its class.
-
-    Args:
-        cfg: The config.
-        splits: The data that will be used.
 
     Raises:
         UserError: If a folder of images has no class folders, hidden ones, no image in any, or
@@ -62,10 +57,6 @@ def check_topk(cfg: Config, splits: Sequence[str]) -> None:
     """Checks that no accuracy of a classification config asks for more classes than there are.
 
     MMPreTrain would fail after the first epoch.
-
-    Args:
-        cfg: The config.
-        splits: The data that will be used.
 
     Raises:
         UserError: If a ``topk`` is too large.
@@ -102,7 +93,7 @@ def _check_names(found: _ClassFolders) -> None:
     hidden = [os.path.join(path, name) for name in names if name.startswith('.')]
     if hidden:
         raise UserError(
-            f'{key}: MMPreTrain takes every hidden folder for a class; remove {_shown(hidden)}.'
+            f'{key}: MMPreTrain takes every hidden folder for a class; remove {listed(hidden)}.'
         )
 
 
@@ -111,11 +102,11 @@ def _compare(
 ) -> None:
     """Compares class folders with those of the training, with the head and with named classes."""
     key, path, names, dataset = found
-    contents = f'{path} has {len(names)} class folders ({_shown(names)})'
+    contents = f'{path} has {len(names)} class folders ({listed(names)})'
     if expected is not None and tuple(names) != expected:
         raise UserError(
             f'{key}: expected the class folders of the training data in {path}; only one of them '
-            f'has {_shown(sorted({*names} ^ {*expected}))}, which would shift the labels; an empty '
+            f'has {listed(sorted({*names} ^ {*expected}))}, which would shift the labels; an empty '
             'folder keeps the label of a class.'
         )
     if num_classes not in (None, len(names)):
@@ -150,7 +141,7 @@ def _check_images(found: _ClassFolders, is_training: bool) -> None:
         fix = 'put the images of each class into its folder.'
         if others:
             fix = (
-                f'it has {_shown(sorted(others))}: convert them, or name other extensions that '
+                f'it has {listed(sorted(others))}: convert them, or name other extensions that '
                 f'OpenCV reads: --cfg-options "{key}.extensions=[.EXT]".'
             )
         raise UserError(
@@ -158,7 +149,7 @@ def _check_images(found: _ClassFolders, is_training: bool) -> None:
         )
     if empty and is_training:
         log_once(
-            f'{key}: {path} has no images ({", ".join(extensions)}) of {_shown(empty)}, which the '
+            f'{key}: {path} has no images ({", ".join(extensions)}) of {listed(empty)}, which the '
             'network cannot learn.',
             logging.WARNING,
         )
@@ -218,7 +209,3 @@ def _image_folder(dataset: dict) -> str | None:
             return None
         prefix = prefix or split
     return os.path.join(root, prefix)
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ', '.join(names[:_NAMES_SHOWN]) + ', ...' * (len(names) > _NAMES_SHOWN)

@@ -40,10 +40,6 @@ class DataPath(NamedTuple):
 def check_paths(cfg: Config, splits: Sequence[str]) -> None:
     """Checks that the files and folders of the data sets and evaluators exist.
 
-    Args:
-        cfg: The config.
-        splits: The data that will be used.
-
     Raises:
         UserError: If a file or folder is missing or a folder is empty. The message lists every
             one with its config key, and how each data set is prepared.
@@ -67,10 +63,6 @@ def check_paths(cfg: Config, splits: Sequence[str]) -> None:
 
 def data_paths(cfg: Config, splits: Sequence[str]) -> list[DataPath]:
     """Every local file and folder that the data sets and evaluators of a config read.
-
-    Args:
-        cfg: The config.
-        splits: Any of ``'train'``, ``'val'``, ``'test'``.
 
     Returns:
         The paths. Below a data root that is missing nothing more is listed.

@@ -22,9 +22,6 @@ def how_to_prepare(scope: str, dataset_type: str, root: str, paths: list[str]) -
         dataset_type: Its ``type`` in the config, such as ``'CocoDataset'``.
         root: Its ``data_root``, or the path that is missing where it has none.
         paths: What is missing of it.
-
-    Returns:
-        A sentence with a command or a page.
     """
     folders = PurePath(root).parts
     text = ' '.join([root, *paths])

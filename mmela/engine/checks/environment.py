@@ -21,10 +21,6 @@ _MMCV_INSTALL = (
 def check_packages(cfg: Config, splits: Sequence[str]) -> None:
     """Imports what a run of a config needs.
 
-    Args:
-        cfg: The config.
-        splits: The data that will be used.
-
     Raises:
         UserError: As :func:`check_environment`.
     """
@@ -33,9 +29,6 @@ def check_packages(cfg: Config, splits: Sequence[str]) -> None:
 
 def check_environment(scope: str) -> None:
     """Imports what a run of one toolbox needs.
-
-    Args:
-        scope: Default scope of the config, such as ``'mmdet'``.
 
     Raises:
         UserError: If a package is missing or broken. The message has the cause and the command

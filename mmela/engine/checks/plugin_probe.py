@@ -1,6 +1,6 @@
 """How a toolbox's residual network builds and runs its plugins, found by building it with probes.
 
-The toolboxes derive a dozen networks from one ResNet. Some tell a plugin another width than the
+The toolboxes derive a dozen networks from one ResNet. Some give a plugin another width than the
 map has, or use only one of several plugins at a position. Which ones do depends on their arguments
 and on the toolbox's version, so a table cannot say it; a build on the meta device takes
 milliseconds.
@@ -23,7 +23,7 @@ T = TypeVar('T')
 class Width(NamedTuple):
     """Channels at one place."""
 
-    built_for: int  # what the network tells a plugin there
+    built_for: int  # the width that the network gives a plugin there
     of_map: int  # what the plugin is given there
 
 
@@ -50,9 +50,6 @@ class Probe(nn.Module):
 
 def probe(build: Callable[[list[dict] | None], nn.Module]) -> ProbedNetwork | None:
     """Builds a network with a probe at every position.
-
-    Args:
-        build: Builds the network with the ``plugins`` that it is given.
 
     Returns:
         What the probes found; None if the network has no blocks with these positions.
@@ -83,9 +80,6 @@ def probe(build: Callable[[list[dict] | None], nn.Module]) -> ProbedNetwork | No
 
 def build_cheaply(build: Callable[[], T]) -> T:
     """Builds something only to look at it, without memory where that is possible.
-
-    Args:
-        build: Builds it.
 
     Returns:
         What it returns, on the meta device or, if that fails, on the default one.

@@ -42,17 +42,12 @@ _RESNETS = {
     ('mmpretrain', 'ResNetV1c'): "type='mmela.ClsResNet', deep_stem=True",
     ('mmpretrain', 'ResNetV1d'): "type='mmela.ClsResNet', deep_stem=True, avg_down=True",
 }
-_BASIC_DEPTHS = (18, 34)
 
 
 def check_plugins(cfg: Config, splits: Sequence[str]) -> None:
     """Checks every ``plugins`` list of a toolbox's network.
 
     Warns where the network uses only the last of several plugins at one position.
-
-    Args:
-        cfg: The config; its toolbox has to be importable.
-        splits: The data that will be used.
 
     Raises:
         ConfigError: If the network takes no plugins, or not these, or not there. The message has
@@ -121,11 +116,6 @@ def _check_network(node: dict, key: str, toolbox: str, kind: str) -> None:
     from mmela.plugins import parse_plugins
 
     title, ours = TOOLBOXES[toolbox].title, _RESNETS.get((toolbox, kind))
-    if ours and node.get('depth') in _BASIC_DEPTHS:
-        raise ConfigError(
-            f'{key}.plugins: {kind} of {title} has basic blocks at depth {node["depth"]}, which '
-            f'take no plugins; write {ours}, which takes them at every depth.'
-        )
 
     def build(plugins: list[dict] | None) -> nn.Module:
         network = {**copy.deepcopy(node), 'type': f'{toolbox}.{kind}', 'plugins': plugins}
@@ -138,6 +128,11 @@ def _check_network(node: dict, key: str, toolbox: str, kind: str) -> None:
             build_cheaply(lambda: build(None))
         except Exception:
             return  # something else is wrong, and building the network will report it
+        if ours:
+            raise ConfigError(
+                f'{key}.plugins: the basic blocks of {kind} of {title} take no plugins; write '
+                f'{ours}, whose blocks take them at every depth.'
+            ) from error
         raise ConfigError(
             f'{key}.plugins: {kind} of {title} cannot be built with plugins '
             f'({type(error).__name__}: {error}); set it to None.'

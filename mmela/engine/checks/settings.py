@@ -18,10 +18,6 @@ _REQUIRED_KEYS = {
 def check_required_keys(cfg: Config, splits: Sequence[str]) -> None:
     """Checks that the config has what a training or a test needs.
 
-    Args:
-        cfg: The config.
-        splits: The data that will be used.
-
     Raises:
         UserError: If a key is missing.
     """
@@ -33,10 +29,6 @@ def check_required_keys(cfg: Config, splits: Sequence[str]) -> None:
 
 def check_precision(cfg: Config, splits: Sequence[str]) -> None:
     """Checks that the machine can train in mixed precision, if the config wants that.
-
-    Args:
-        cfg: The config.
-        splits: The data that will be used.
 
     Raises:
         UserError: If it wants that and there is no GPU.

@@ -31,12 +31,8 @@ class Weights(NamedTuple):
 def check_weights(cfg: Config, splits: Sequence[str]) -> None:
     """Checks the weights of a run, and downloads those that are addresses.
 
-    One process a machine does it; the others find the download in the cache later.
-
-    Args:
-        cfg: The config.
-        splits: The data that will be used. Pretrained weights of the model's parts are used in
-            training alone; a test takes everything from its checkpoint.
+    One process a machine does it; the others find the download in the cache later. Pretrained
+    weights of the model's parts are used in training alone.
 
     Raises:
         UserError: If weights are missing, cannot be downloaded, or are not a checkpoint.
@@ -53,24 +49,15 @@ def check_weights(cfg: Config, splits: Sequence[str]) -> None:
 def required_weights(cfg: Config, training: bool) -> list[Weights]:
     """The weights that a config names.
 
-    Args:
-        cfg: The config.
-        training: Whether to include those of the model's parts.
-
     Returns:
         Each with its config key and the option that runs without it.
     """
-    required: list[Weights] = []
-    if cfg.get('load_from'):
-        if not training:
-            required.append(Weights('the checkpoint', cfg.load_from, ''))
-        elif cfg.get('resume'):
-            required.append(Weights('the checkpoint to resume', cfg.load_from, ''))
-        else:
-            required.append(Weights('load_from', cfg.load_from, 'load_from=None'))
-    if training:
-        required += _of_model(cfg.model, 'model')
-    return required
+    named = Weights('load_from', cfg.get('load_from'), 'load_from=None')
+    if not training or cfg.get('resume'):
+        what = 'the checkpoint to resume' if training else 'the checkpoint'
+        named = Weights(what, cfg.get('load_from'), '')
+    parts = _of_model(cfg.model, 'model') if training else ()
+    return [weights for weights in (named, *parts) if weights.path]
 
 
 def check_checkpoint(path: str, name: str = 'the checkpoint', switch: str = '') -> None:
@@ -127,9 +114,6 @@ def _of_model(node: Any, key: str) -> Iterator[Weights]:
 
 def pretrained_checkpoint(init_cfg: Any) -> str | None:
     """Where an ``init_cfg`` takes weights from.
-
-    Args:
-        init_cfg: A dict, a list of them, or None.
 
     Returns:
         The path or address of its entry of type Pretrained, if there is one.

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmela.engine.hooks.load_report_hook import unwrap
+from mmela.errors import listed
 
 #: How many layers the warning names.
 _NAMES_SHOWN = 5
@@ -27,11 +28,10 @@ class FrozenPluginsHook(Hook):
         """Looks for such plugins in the network."""
         frozen = frozen_plugins(unwrap(runner.model), runner.cfg.get('model'))
         if frozen:
-            names = ', '.join(frozen[:_NAMES_SHOWN]) + ', ...' * (len(frozen) > _NAMES_SHOWN)
             print_log(
                 f'{len(frozen)} plugins are in frozen parts of the network, so they stay as they '
                 'were initialised unless a checkpoint has them; leave these stages out with '
-                f'`stages`, or lower frozen_stages: {names}',
+                f'`stages`, or lower frozen_stages: {listed(frozen, _NAMES_SHOWN)}',
                 logger=runner.logger,
                 level=logging.WARNING,
             )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Size, nn
 
 import mmela.attentions
+from mmela.errors import listed
 
 #: What the report calls the whole model.
 NETWORK = 'the network'
@@ -84,23 +85,20 @@ class LoadReport:
 
     def lines(self) -> list[str]:
         """The report in words, one line a finding."""
-        lines = [f'weights: {self.source} -> {self.target}: {len(self.loaded)} tensors loaded']
-        if self.is_complete:
-            lines = [f'{lines[0]}, every one in its place.']
-        if self.new:
-            kinds = '/'.join(sorted(set(self.attentions.values())))
-            layers = dict.fromkeys(f'{self.attention_of(key)}.*' for key in self.new)
-            lines.append(f'  {len(self.new)} new, all of the attention ({kinds}): {_shown(layers)}')
-        if self.unexpected:
-            lines.append(
-                f'  {len(self.unexpected)} unexpected, not used: {_shown(self.unexpected)}'
-            )
-        if self.mismatched:
-            shapes = [
-                f'{key} {tuple(ours)} here, {tuple(theirs)} there'
-                for key, (ours, theirs) in self.mismatched.items()
-            ]
-            lines.append(f'  {len(shapes)} of another shape, not used: {_shown(shapes)}')
+        first = f'weights: {self.source} -> {self.target}: {len(self.loaded)} tensors loaded'
+        lines = [f'{first}, every one in its place.' if self.is_complete else first]
+        shapes = [
+            f'{key} {tuple(ours)} here, {tuple(theirs)} there'
+            for key, (ours, theirs) in self.mismatched.items()
+        ]
+        kinds = '/'.join(sorted(set(self.attentions.values())))
+        for kind, keys, names in (
+            (f'new, all of the attention ({kinds})', self.new, self._layers_of(self.new)),
+            ('unexpected, not used', self.unexpected, self.unexpected),
+            ('of another shape, not used', shapes, shapes),
+        ):
+            if keys:
+                lines.append(f'  {len(keys)} {kind}: {listed(names, _NAMES_SHOWN)}')
         return lines + [f'  NOTE: {note}' for note in (*self.notes, *self._notes_on_keys())]
 
     def warnings(self) -> list[str]:
@@ -109,40 +107,39 @@ class LoadReport:
             return []
         return [
             f'  MISSING: {len(self.untrained)} tensors that are not of the attention are not in '
-            f'the checkpoint and START UNTRAINED: {_shown(self.untrained)}'
+            f'the checkpoint and START UNTRAINED: {listed(self.untrained, _NAMES_SHOWN)}'
         ]
 
-    def _notes_on_keys(self) -> list[str]:
-        notes = []
+    def _layers_of(self, keys: list[str]) -> list[str]:
+        return list(dict.fromkeys(f'{self.attention_of(key)}.*' for key in keys))
+
+    def _notes_on_keys(self) -> Iterator[str]:
         scales = {f'{name}.scale' for name in self.attentions}
-        if scales & set(self.unexpected):
-            notes.append(
-                "the checkpoint was trained with residual='scaled', which the attention of this "
-                'config is not.'
+        if scales & {*self.unexpected}:
+            yield (
+                "the checkpoint was trained with residual='scaled', which this config's attention "
+                'does not have.'
             )
-        new = tuple(key.removesuffix('scale') for key in scales.intersection(self.missing))
+        new = tuple(key.removesuffix('scale') for key in scales & {*self.missing})
         if any(key.startswith(new) for key in self.loaded):
-            notes.append(
+            yield (
                 "this config has residual='scaled', the checkpoint was trained without it: the "
                 'new scale starts at zero and switches the trained attention off.'
             )
         if any(self.attention_of(key) for key in self.mismatched):
-            notes.append('the attention of the checkpoint is of another variant or width.')
+            yield 'the attention of the checkpoint is of another variant or width.'
         prefix = self.prefix
         if prefix and self.target == NETWORK:
-            notes.append(f"the checkpoint's keys have {prefix!r} before the names of this network.")
+            yield f"the checkpoint's keys have {prefix!r} before the names of this network."
         elif prefix:
-            notes.append(
+            yield (
                 'the checkpoint is of a whole network, of which this is a part: the init_cfg needs '
                 f'prefix={prefix!r}.'
             )
         others = [key for key in self.unexpected if _is_of_attention(key)]
         if others and not any(self.attention_of(key.removeprefix(prefix)) for key in others):
-            notes.append(
-                f"the checkpoint has attention that this config has no 'plugins' for: "
-                f'{_shown(others)}'
-            )
-        return notes
+            names = listed(others, _NAMES_SHOWN)
+            yield f"the checkpoint has attention that this config has no 'plugins' for: {names}"
 
 
 class LoadWatch:
@@ -215,9 +212,6 @@ class LoadWatch:
 def attention_layers(model: nn.Module) -> dict[str, str]:
     """Finds the attention layers of a network.
 
-    Args:
-        model: The network.
-
     Returns:
         The names of all layers whose class is, or inherits from, one of :mod:`mmela.attentions`,
         each with its abbreviation.
@@ -269,11 +263,6 @@ def _describe(preprocessor: Mapping[str, Any]) -> str:
     if constants == ['0, 0, 0', '1, 1, 1']:
         return f'{channels} from 0 to 255'
     return f'{channels} (mean {constants[0]}, std {constants[1]})'
-
-
-def _shown(names: Iterable[str]) -> str:
-    names = list(names)
-    return ', '.join(names[:_NAMES_SHOWN]) + ', ...' * (len(names) > _NAMES_SHOWN)
 
 
 def _is_of_attention(key: str) -> bool:

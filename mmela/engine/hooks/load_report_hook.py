@@ -102,14 +102,7 @@ def _message(report: LoadReport, runner: Runner, training: bool) -> str:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The network inside wrappers for several processes or test-time augmentation.
-
-    Args:
-        model: A model as a runner has it.
-
-    Returns:
-        The network, whose keys are those of a checkpoint.
-    """
+    """The network inside wrappers for several processes or test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
