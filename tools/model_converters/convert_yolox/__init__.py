@@ -17,7 +17,7 @@ from torch import Tensor
 from convert_yolox.configs import PREPROCESSING_OF_ELA_CODE, config_for, images_of
 from convert_yolox.weights import ConvertedYOLOX, convert_weights, some
 from mmela.engine.checks.environment import check_environment
-from mmela.engine.notices import without_onedl_notice
+from mmela.engine.log import without_onedl_notice
 from mmela.errors import UserError
 
 __all__ = ['ConvertedYOLOX', 'convert_weights', 'convert_yolox']
