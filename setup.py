@@ -1,7 +1,7 @@
-"""Puts the configs, the tools and the model index where MMEngine and MIM look: `mmela/.mim`.
+"""Adds configs, tools and the model index to `mmela/.mim`, where MMEngine and MIM look for them.
 
-A wheel gets copies. An editable installation gets links in the checkout, so that an edited config
-counts at once. All else about the package stands in pyproject.toml.
+A wheel gets copies; an editable installation gets links, so that edited configs take effect.
+Everything else about the package is in pyproject.toml.
 """
 
 import os
@@ -18,7 +18,7 @@ LEFT_OUT = shutil.ignore_patterns('__pycache__', '*.pyc', 'setup_env')
 
 
 def link_shared_files():
-    """Makes `mmela/.mim` in the checkout, with links to what lies at its root."""
+    """Creates `mmela/.mim` in the checkout, with links to its root."""
     mim = ROOT / 'mmela' / '.mim'
     mim.mkdir(exist_ok=True)
     for name in SHARED:
@@ -31,7 +31,7 @@ def link_shared_files():
 
 
 def copied_files(mim):
-    """Pairs of a file at the root and its place below `mim`."""
+    """Yields each shared file and its path in `mim`."""
     for name in SHARED:
         source = ROOT / name
         if source.is_file():
@@ -45,7 +45,7 @@ def copied_files(mim):
 
 
 class BuildWithSharedFiles(build_py):
-    """`pip install .` and wheels: copies. `pip install -e .` of a current pip: links."""
+    """Copies for `pip install .` and wheels, links for `pip install -e .` of a current pip."""
 
     def run(self):
         super().run()
@@ -65,7 +65,7 @@ class BuildWithSharedFiles(build_py):
 
 
 class DevelopWithSharedFiles(develop):
-    """`setup.py develop` and the editable installation of an old pip: links."""
+    """Links for `setup.py develop` and editable installations of an old pip."""
 
     def run(self):
         link_shared_files()

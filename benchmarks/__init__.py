@@ -1,8 +1,8 @@
-"""What an attention costs in time and memory: alone, and in a whole network.
+"""Time and memory of attention layers, alone and in whole networks.
 
-Floor by floor: `machine` names the device, `timing` and `memory` measure calls, `shapes` says on
-which maps and `methods` which layers, `layers` puts them together for single layers and `model` for
-networks, `targets` sets the figures beside what the project asks of itself, `report` writes them.
+`shapes` lists the maps and `methods` the layers; `timing` and `memory` measure calls; `layers` uses
+them for single layers and `model` for networks, with `inputs`; `machine` describes the device and
+`report` writes the tables. `kernel_resources` compiles the Triton kernels without a GPU.
 """
 
 from benchmarks import report

@@ -10,31 +10,31 @@ from mmengine.config import Config
 from mmela.engine.config import scope_of
 from mmela.errors import UserError
 
-#: Objects in an image of a detector.
+#: Objects per image in detection.
 BOXES = 8
 
 
 def make_inputs(
     cfg: Config, shape: tuple[int, int], batch: int, device: torch.device
 ) -> dict[str, Any]:
-    """A batch as a dataloader gives it, on the device already.
+    """Makes a batch as a dataloader returns it, on the device.
 
     Args:
-        cfg: The config; its scope says of which kind the labels are.
+        cfg: The config; its scope determines the kind of labels.
         shape: Height and width.
-        batch: Images.
-        device: Where.
+        batch: Number of images.
+        device: Device of images and labels.
 
     Returns:
         ``inputs``, uint8 images of shape (3, H, W), and ``data_samples``.
 
     Raises:
-        UserError: If the config is of another toolbox.
+        UserError: If there are no synthetic inputs for the toolbox of the config.
     """
     makers = {'mmdet': _detection, 'mmseg': _segmentation, 'mmpretrain': _classification}
     scope = scope_of(cfg)
     if scope not in makers:
-        raise UserError(f'there are synthetic inputs for {", ".join(makers)}, and not for {scope}.')
+        raise UserError(f"default_scope: expected one of {', '.join(makers)}, got '{scope}'.")
     generator = torch.Generator().manual_seed(0)
     images, samples = [], []
     for _ in range(batch):
@@ -42,6 +42,32 @@ def make_inputs(
         images.append(image.to(device))
         samples.append(makers[scope](cfg.model, shape, generator).to(device))
     return dict(inputs=images, data_samples=samples)
+
+
+def prepare_model(model_cfg: Any, shape: tuple[int, int]) -> None:
+    """Removes downloads and whatever changes the size of a batch from a model, in place.
+
+    Args:
+        model_cfg: ``model`` of a config.
+        shape: Height and width of the inputs.
+    """
+    preprocessor = model_cfg.get('data_preprocessor') or {}
+    if preprocessor.get('batch_augments'):
+        preprocessor['batch_augments'] = None
+    if preprocessor.get('size'):
+        preprocessor['size'] = shape
+    _drop_pretrained(model_cfg)
+
+
+def _drop_pretrained(node: Any) -> None:
+    if isinstance(node, dict):
+        if isinstance(node.get('pretrained'), str):
+            node['pretrained'] = None
+        if isinstance(node.get('init_cfg'), dict) and node['init_cfg'].get('type') == 'Pretrained':
+            node['init_cfg'] = None
+    for child in node.values() if isinstance(node, dict) else node:
+        if isinstance(child, (dict, list, tuple)):
+            _drop_pretrained(child)
 
 
 def _metainfo(shape: tuple[int, int]) -> dict[str, Any]:
@@ -81,7 +107,7 @@ def _classification(model_cfg: Any, shape: tuple[int, int], generator: torch.Gen
 
 
 def _classes(model_cfg: Any) -> int:
-    """The smallest ``num_classes`` in a model; labels below it are right for every head."""
+    """The smallest ``num_classes`` of a model, so that labels below it are valid for every head."""
     found: list[int] = []
     _find_classes(model_cfg, found)
     return min(found, default=1)

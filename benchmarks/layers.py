@@ -1,4 +1,4 @@
-"""Time and memory of single layers beside a copy of the same map."""
+"""Time and memory of single layers, relative to copying the same map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.memory import Memory, measure_memory
-from benchmarks.methods import COPY, METHODS, NotHereError
+from benchmarks.methods import COPY, METHODS, UnavailableError
 from benchmarks.shapes import Case
 from benchmarks.timing import (
     Call,
@@ -30,12 +30,12 @@ class Settings:
     """How layers are measured.
 
     Attributes:
-        device: Where.
-        dtype: Of the maps; parameters stay float32 under autocast, as in training.
-        channels_last: The memory format.
+        device: Where they run.
+        dtype: Dtype of the maps; parameters stay float32 under autocast, as in training.
+        channels_last: Whether maps are in channels_last memory format.
         methods: Names of :data:`METHODS`.
-        rounds: Samples for a median.
-        repeats: Medians, of which the smallest counts.
+        rounds: Samples per median.
+        repeats: Number of medians; the smallest is reported.
     """
 
     device: torch.device
@@ -48,12 +48,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One layer on one map: seconds and bytes; None where it was not measured.
+    """One layer on one map, in seconds and bytes; None where nothing was measured.
 
-    ``training`` is forward and backward. ``kept`` are the bytes that a forward pass leaves for
-    backward beside its input, its output not counted. The peaks are what a pass allocates beyond
-    its input, the parameters and the gradient that comes in: the output and, in training, all
-    gradients are in them.
+    ``training`` is forward and backward. ``kept`` is what a forward pass saves for backward,
+    without its input and output. The peaks are what a pass allocates in addition to its input, the
+    parameters and the incoming gradient: they include the output and, in training, all gradients.
     """
 
     case: Case
@@ -70,7 +69,7 @@ class LayerResult:
 
 @dataclass
 class _Layer:
-    """A layer with its buffers, as calls."""
+    """The calls of a layer, one per buffer."""
 
     forward: Sequence[Call]
     training: Sequence[Call]
@@ -79,15 +78,15 @@ class _Layer:
 
 
 def measure_case(case: Case, settings: Settings) -> list[LayerResult]:
-    """Measures all layers on one map, in turn.
+    """Measures all layers on one map, interleaved.
 
     Args:
         case: The map.
-        settings: How.
+        settings: The layers and how to measure them.
 
     Returns:
-        The copy first, then a result for each layer; one that cannot be had on this machine, or
-        that fails, has a note in place of figures.
+        The copy first, then a result for each layer. A layer that is not available on this machine
+        or fails has a note instead of figures.
     """
     maps = [_map(case, settings) for _ in range(case.buffers)]
     targets = [x.detach().clone() for x in maps]
@@ -98,10 +97,10 @@ def measure_case(case: Case, settings: Settings) -> list[LayerResult]:
         try:
             layers[name] = _prepare(name, case, settings, maps, targets)
             memory = _memory(layers[name], maps[0], settings.device)
-        except NotHereError as reason:
+        except UnavailableError as reason:
             results[name] = LayerResult(case, name, note=f'not measured: {reason}')
             continue
-        # One that fails, such as a compiler without a C++ compiler, must not take the others along.
+        # A failure, such as torch.compile without a C++ compiler, must not stop the other layers.
         except Exception as error:
             layers.pop(name, None)
             first = (str(error).strip() or '-').splitlines()[0]
@@ -119,7 +118,7 @@ def measure_case(case: Case, settings: Settings) -> list[LayerResult]:
     _add_times(results, forward, 'forward', settings)
     for layer in layers.values():
         layer.train(True)
-    # The copy once more, so that both ratios are of one stretch of time.
+    # Time the copy again, so that a ratio compares samples taken at the same time.
     training: dict[str, Sequence[Call]] = {
         COPY: copies,
         **{name: layer.training for name, layer in layers.items()},
@@ -137,10 +136,10 @@ def _map(case: Case, settings: Settings) -> Tensor:
 def _prepare(
     name: str, case: Case, settings: Settings, maps: Sequence[Tensor], grads: Sequence[Tensor]
 ) -> _Layer:
-    """Builds a layer and its calls, and makes each once."""
+    """Builds a layer and its calls, and runs each kind once."""
     x = maps[0]
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # a group count that does not divide: seen in training
+        warnings.simplefilter('ignore')  # about group counts; a training shows it too
         layer: nn.Module = METHODS[name](x, case.variant).to(settings.device)
     parameters = [p for p in layer.parameters() if p.requires_grad]
 
@@ -155,7 +154,7 @@ def _prepare(
     def step(x: Tensor, grad: Tensor) -> Any:
         return torch.autograd.grad(run(x), (x, *parameters), grad)
 
-    # They are the buffers of the copies too, with ordinary numbers in them.
+    # The buffers of the copies serve as gradients: they hold ordinary numbers.
     dtype = infer(x).dtype
     grads = [grad.to(dtype) for grad in grads]
     prepared = _Layer(
@@ -174,7 +173,7 @@ def _prepare(
 def _autocast(settings: Settings) -> AbstractContextManager[Any]:
     if settings.dtype == torch.float32:
         return nullcontext()
-    # Cached casts of weights belong to one pass, and a graph must not hold those of another.
+    # A CUDA graph must not capture casts of the weights that were cached in an earlier pass.
     return torch.autocast(settings.device.type, settings.dtype, cache_enabled=False)
 
 
@@ -187,7 +186,7 @@ def _memory(layer: _Layer, x: Tensor, device: torch.device) -> dict[str, Any]:
     return dict(
         forward_peak=forward.peak,
         training_peak=training.peak,
-        kept=kept.kept - forward.kept,  # what is left of inference is the output
+        kept=kept.kept - forward.kept,  # after inference only the output is left
     )
 
 
@@ -197,19 +196,19 @@ def _add_times(
     direction: str,
     settings: Settings,
 ) -> None:
-    """Sets ``forward`` or ``training`` of the results, and the host's time on a GPU."""
+    """Sets ``forward`` or ``training`` of the results, and on a GPU the host time too."""
     samplers: dict[str, Sampler] = {}
     on_gpu = settings.device.type == 'cuda'
     pool = torch.cuda.graph_pool_handle() if on_gpu else None
     for name, each in calls.items():
         try:
             samplers[name] = cuda_sampler(each, pool) if on_gpu else cpu_sampler(each)
-        except RuntimeError as error:  # a layer that a graph cannot hold
+        except RuntimeError as error:  # a layer that cannot be captured in a graph
             note = f'{direction} not measured: {str(error).splitlines()[0]}'
             results[name] = replace(results[name], note=note)
     for name, seconds in best_medians(samplers, settings.rounds, settings.repeats).items():
         results[name] = _with(results[name], direction, seconds)
-    if on_gpu and results[COPY].case.buffers == 1:  # large maps keep the device busy anyway
+    if on_gpu and results[COPY].case.buffers == 1:  # with large maps the device is the bottleneck
         hosts = {name: host_sampler(each) for name, each in calls.items() if name in samplers}
         for name, seconds in best_medians(hosts, settings.rounds, settings.repeats).items():
             results[name] = _with(results[name], f'host_{direction}', seconds)

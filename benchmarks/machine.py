@@ -1,4 +1,4 @@
-"""The device of a measurement and the versions that belong to it."""
+"""The device of a measurement and the versions of the packages."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PACKAGES = ('torch', 'triton', 'timm')
 
 
 class Machine(NamedTuple):
-    """What stands beside every figure.
+    """What every result is recorded with.
 
     Attributes:
-        device: The processor's own name.
-        threads: That PyTorch uses on the CPU.
-        versions: Of the packages that matter, such as ``'torch 2.9.1, timm 1.0.22'``.
+        device: Name of the processor.
+        threads: Number of CPU threads of PyTorch.
+        versions: Of the packages, such as ``'torch 2.9.1, timm 1.0.22'``.
     """
 
     device: str
@@ -37,17 +37,17 @@ class Machine(NamedTuple):
 
 
 def use_device(name: str | None = None, threads: int | None = None) -> torch.device:
-    """The device to measure on.
+    """Selects the device to measure on.
 
     Args:
-        name: Such as ``'cpu'`` or ``'cuda:1'``; None takes a GPU where there is one.
-        threads: For PyTorch on the CPU; None leaves them.
+        name: Such as ``'cpu'`` or ``'cuda:1'``; None takes a GPU if there is one.
+        threads: CPU threads of PyTorch; None keeps the current number.
 
     Returns:
-        The device, current if it is a GPU.
+        The device; a GPU is made the current one.
 
     Raises:
-        UserError: If it is not there, or is of another kind.
+        UserError: If the device does not exist or is neither a CPU nor a CUDA device.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -55,31 +55,33 @@ def use_device(name: str | None = None, threads: int | None = None) -> torch.dev
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"--device {name} is no device: give 'cpu', 'cuda' or 'cuda:1'.") from None
-    if device.type not in ('cpu', 'cuda'):
-        raise UserError(f'measurements run on cpu or cuda, and --device {name} was asked for.')
+        device = None
+    if device is None or device.type not in ('cpu', 'cuda'):
+        raise UserError(f"--device: expected 'cpu', 'cuda' or 'cuda:1', got '{name}'.")
     if device.type == 'cuda':
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            there = f'PyTorch sees {count}' if count else 'PyTorch sees no GPU here'
-            raise UserError(f'--device {name} cannot be had: {there}; --device cpu needs none.')
+            raise UserError(
+                f'--device {name} is not available: PyTorch sees {count or "no"} GPU(s); '
+                'use --device cpu.'
+            )
         device = torch.device('cuda', device.index or 0)
         torch.cuda.set_device(device)
     return device
 
 
 def use_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """The dtype to measure in: bfloat16 on a GPU and float32 on the CPU, unless one is named."""
+    """The dtype by name; without one bfloat16 on a GPU and float32 on the CPU."""
     if name is None:
         name = 'bfloat16' if device.type == 'cuda' else 'float32'
     return DTYPES[name]
 
 
 def describe(device: torch.device) -> Machine:
-    """Names a device and the versions of what runs on it.
+    """Collects the name of a device and the package versions.
 
     Args:
-        device: Of :func:`use_device`.
+        device: From :func:`use_device`.
     """
     if device.type == 'cuda':
         name = torch.cuda.get_device_name(device)

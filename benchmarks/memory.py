@@ -1,20 +1,24 @@
-"""How much memory a call takes."""
+"""Memory that a call allocates."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 
 class Memory(NamedTuple):
-    """Bytes that a call allocated, beyond those that were there before it.
+    """Bytes that a call allocated, on top of those allocated before it.
 
     Attributes:
-        peak: At most at any time.
-        kept: At its end, its result and whatever the result keeps alive included.
+        peak: Maximum during the call.
+        kept: At its end, including its result and what the result keeps alive.
     """
 
     peak: int
@@ -22,16 +26,15 @@ class Memory(NamedTuple):
 
 
 def measure_memory(call: Callable[[], Any], device: torch.device) -> Memory:
-    """Memory of one call, by the account of PyTorch's own allocators.
+    """Measures the memory of one call, as PyTorch's allocator counts it.
 
-    On CUDA they keep that account themselves. On the CPU the profiler records what the allocator
-    hands out and takes back, byte by byte: temporaries inside operators, in backward and in
-    compiled code included. What a library allocates past PyTorch (scratch of oneDNN or MKL, the
-    program itself) is in neither figure. The GPU's allocator rounds up to 512 bytes, the CPU's
-    does not.
+    On CUDA the allocator has its own counters. On the CPU the profiler records every allocation
+    and release, including temporaries inside operators, backward and compiled code. Scratch memory
+    that a library such as oneDNN or MKL allocates itself is in neither figure. The CUDA allocator
+    rounds up to 512 bytes, the CPU's does not.
 
     Args:
-        call: Warmed up before, so that what is allocated once is not counted.
+        call: Called before, so that one-off allocations are not counted.
         device: Where it runs.
     """
     if device.type == 'cuda':
@@ -54,29 +57,23 @@ def _on_cuda(call: Callable[[], Any], device: torch.device) -> Memory:
 
 
 def _on_cpu(call: Callable[[], Any]) -> Memory:
-    # Without it the profiler reports each of its starts on stderr.
-    os.environ.setdefault('KINETO_LOG_LEVEL', '99')
-    from torch._C._profiler import _EventType
-    from torch.profiler import ProfilerActivity, profile
-
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # or the profiler logs every start to stderr
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         result = call()
-    events = list(profiler.profiler.kineto_results.experimental_event_tree())
-    changes = []
-    while events:
-        event = events.pop()
-        events.extend(event.children)
-        if event.tag == _EventType.Allocation:
-            fields = event.extra_fields
-            changes.append((event.start_time_ns, fields.ptr, fields.alloc_size))
+    with TemporaryDirectory() as folder:
+        trace = Path(folder, 'trace.json')
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())['traceEvents']
     del result
+    events = [event for event in events if event['name'] == '[memory]']
     held: dict[int, int] = {}
     peak = now = 0
-    for _, pointer, change in sorted(changes, key=lambda each: each[0]):
+    for event in sorted(events, key=lambda each: each['ts']):
+        address, change = event['args']['Addr'], event['args']['Bytes']
         if change > 0:
-            held[pointer] = change
-        else:  # what was there before the call has no part in it, when it is released too
-            change = -held.pop(pointer, 0)
+            held[address] = change
+        else:  # memory from before the call does not count when it is released
+            change = -held.pop(address, 0)
         now += change
         peak = max(peak, now)
     return Memory(peak, now)

@@ -1,4 +1,4 @@
-"""Time and memory of a whole network with its attention and without, in turn."""
+"""Time and memory of a whole network with and without its attention."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
-from benchmarks.inputs import make_inputs
+from benchmarks.inputs import make_inputs, prepare_model
 from benchmarks.memory import measure_memory, tensor_bytes
 from benchmarks.timing import Interval, median_interval, time_pairs
 from mmela.analysis.complexity import drop_plugins
@@ -26,8 +26,7 @@ from mmela.attentions.base import Attention
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.plugins import check_plugins
 from mmela.engine.config import scope_of
-from mmela.engine.explain import explain_config_errors
-from mmela.errors import UserError
+from mmela.errors import UserError, explain_errors
 from mmela.ops import recompute_outputs
 
 STEP, INFERENCE = 'training step', 'inference'
@@ -35,56 +34,56 @@ WARM_UP = 3
 
 
 class Pass(NamedTuple):
-    """A training step or an inference of both networks.
+    """A training step or an inference, with and without attention.
 
     Attributes:
         name: :data:`STEP` or :data:`INFERENCE`.
-        plain: Median seconds without attention; None where nothing was timed, as in the next two.
-        attended: Median seconds with it.
-        ratio: Of the pairs, with its 95 % interval.
-        plain_bytes: Peak memory without attention: parameters, state of the optimizer, inputs and
-            what the pass allocates.
-        attended_bytes: The same with it.
-        output_bytes: What the attention layers put out; the layers behind them must keep it for
-            backward.
+        plain: Median seconds without attention; None if only memory was measured.
+        attention: Median seconds with attention; None if only memory was measured.
+        ratio: Time ratio of the pairs with its interval; None if only memory was measured.
+        plain_bytes: Peak memory without attention: parameters, optimizer state, inputs and what the
+            pass allocates.
+        attention_bytes: Peak memory with attention.
+        output_bytes: Size of the outputs of the attention layers, which the layers behind them must
+            keep for backward.
     """
 
     name: str
     plain: float | None
-    attended: float | None
+    attention: float | None
     ratio: Interval | None
     plain_bytes: int
-    attended_bytes: int
+    attention_bytes: int
     output_bytes: int
 
     @property
     def memory_ratio(self) -> float:
-        """Peak memory with attention, to that without."""
-        return self.attended_bytes / self.plain_bytes
+        """Peak memory with attention over peak memory without."""
+        return self.attention_bytes / self.plain_bytes
 
     @property
     def memory_to_bound(self) -> float | None:
-        """Peak memory with attention, to that without and the outputs of its layers.
+        """Peak memory with attention over that without plus the outputs of the attention layers.
 
         None for inference, which keeps no outputs.
         """
         if self.name == INFERENCE:
             return None
-        return self.attended_bytes / (self.plain_bytes + self.output_bytes)
+        return self.attention_bytes / (self.plain_bytes + self.output_bytes)
 
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """What was measured, and how."""
+    """Result and settings of one network."""
 
     config: str
     batch: int
     shape: tuple[int, int]
     dtype: str
     pairs: int
-    places: int  #: how often an attention runs in one pass
+    places: int  #: calls of attention layers per pass
     passes: tuple[Pass, Pass]
-    recompute: bool = False  #: whether outputs of ELA are computed again in backward
+    recompute: bool = False  #: whether outputs of ELA are recomputed in backward
 
 
 @dataclass
@@ -107,46 +106,48 @@ def measure_network(
     name: str | None = None,
     recompute: bool = False,
 ) -> NetworkResult:
-    """Times a training step and an inference with the attention of a config and without, in turn.
+    """Measures a training step and an inference of a config with and without its attention.
 
-    The network without is the same config without any ``plugins``, with the same weights. Weights
-    are random and nothing is downloaded; the learning rate is 0, so that both stay as they are.
-    Inputs are synthetic, of one size, and lie on the device. A training step is that of MMEngine:
-    preprocessing, losses, backward, optimizer. An inference ends before boxes are decoded and
-    suppressed, which random weights would make a matter of chance.
+    The baseline is the same config without any ``plugins`` and with the same weights. Weights are
+    random, nothing is downloaded, and the learning rate is 0, so both networks stay unchanged.
+    Inputs are synthetic, of one size, and on the device. A training step is MMEngine's:
+    preprocessing, losses, backward, optimizer. An inference stops before boxes are decoded and
+    suppressed, because with random weights their number would be random.
 
     Args:
-        cfg: A config of :func:`mmela.engine.load_config`; it stays as it is.
-        device: Where.
-        dtype: Other than float32: mixed precision, as ``tools/train.py --amp``.
-        pairs: How many times both are run; 0 measures memory alone.
-        shape: Height and width; None means what the config tests at.
-        batch: Images; None means those of the config's training.
-        name: Of the config, for the report; None means its file.
-        recompute: Trains the network with attention under :func:`mmela.ops.recompute_outputs`.
+        cfg: A config from :func:`mmela.engine.load_config`; it is not modified.
+        device: Where to run.
+        dtype: float32, or the dtype of mixed precision, as with ``tools/train.py --amp``.
+        pairs: Number of pairs to time; 0 measures memory only.
+        shape: Height and width; None takes the config's test size.
+        batch: Number of images; None takes the config's training batch size.
+        name: Name of the config in the report; None takes its file name.
+        recompute: Train the network with attention under :func:`mmela.ops.recompute_outputs`.
 
     Returns:
         Times, ratios and peak memory.
 
     Raises:
-        UserError: If the config has no attention, no batch or no size, or asks for mixed precision
-            on a CPU.
-        ConfigError: If a ``plugins`` list is not in order.
+        UserError: If the config has no attention, batch size, optimizer or input size, or if mixed
+            precision is requested on a CPU.
+        ConfigError: If a ``plugins`` list is invalid.
     """
     scope = scope_of(cfg)
     if dtype != torch.float32 and device.type == 'cpu':
-        raise UserError('mixed precision needs a GPU: leave out --dtype, or --dtype float32.')
+        raise UserError('--dtype: mixed precision needs a GPU; use --dtype float32 on the CPU.')
     check_environment(scope)
-    check_plugins(cfg)
+    check_plugins(cfg, ())
     shape = input_shape(cfg) if shape is None else shape
     batch = (cfg.get('train_dataloader') or {}).get('batch_size') if batch is None else batch
     if not batch or cfg.get('optim_wrapper') is None:
-        raise UserError('the config does not say how it trains (train_dataloader, optim_wrapper).')
+        raise UserError(
+            'the config needs train_dataloader.batch_size and optim_wrapper to be timed.'
+        )
     cfg = deepcopy(cfg)
-    _prepare_config(cfg.model, shape)
+    prepare_model(cfg.model, shape)
     plain_cfg = deepcopy(cfg.model)
     if not drop_plugins(plain_cfg):
-        raise UserError(f'{cfg.filename or "the config"} has no attention to compare with.')
+        raise UserError(f'{cfg.filename or "the config"} has no attention: no `plugins` in model.')
     torch.backends.cudnn.benchmark = bool((cfg.get('env_cfg') or {}).get('cudnn_benchmark'))
 
     with MODELS.switch_scope_and_registry(scope), _quiet_logger():
@@ -155,12 +156,12 @@ def measure_network(
         warm_up = WARM_UP if pairs else 1
         plain = _build(cfg, plain_cfg, inputs, device, dtype, None, warm_up)
         weights = plain.model.state_dict()
-        attended = _build(cfg, cfg.model, inputs, device, dtype, weights, warm_up, recompute)
-        with _watched_outputs(attended.model) as outputs:
-            attended.infer()
+        attention = _build(cfg, cfg.model, inputs, device, dtype, weights, warm_up, recompute)
+        with _watched_outputs(attention.model) as outputs:
+            attention.infer()
         passes = (
-            _compare(STEP, plain, attended, sum(outputs), device, pairs),
-            _compare(INFERENCE, plain, attended, sum(outputs), device, pairs),
+            _compare(STEP, plain, attention, sum(outputs), device, pairs),
+            _compare(INFERENCE, plain, attention, sum(outputs), device, pairs),
         )
     return NetworkResult(
         config=str(name or cfg.filename),
@@ -186,27 +187,6 @@ def _quiet_logger() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _prepare_config(model_cfg: Any, shape: tuple[int, int]) -> None:
-    """Takes out downloads, and whatever changes the size of a batch; in place."""
-    preprocessor = model_cfg.get('data_preprocessor') or {}
-    if preprocessor.get('batch_augments'):
-        preprocessor['batch_augments'] = None
-    if preprocessor.get('size'):
-        preprocessor['size'] = shape
-    _drop_pretrained(model_cfg)
-
-
-def _drop_pretrained(node: Any) -> None:
-    if isinstance(node, dict):
-        if isinstance(node.get('pretrained'), str):
-            node['pretrained'] = None
-        if isinstance(node.get('init_cfg'), dict) and node['init_cfg'].get('type') == 'Pretrained':
-            node['init_cfg'] = None
-    for child in node.values() if isinstance(node, dict) else node:
-        if isinstance(child, (dict, list, tuple)):
-            _drop_pretrained(child)
-
-
 def _build(
     cfg: Config,
     model_cfg: Any,
@@ -217,11 +197,11 @@ def _build(
     warm_up: int,
     recompute: bool = False,
 ) -> _Network:
-    """Builds a network, warms it up and measures its memory while the clock is not running."""
+    """Builds a network, warms it up and measures its memory."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # a training or a test will say it
-        with explain_config_errors():
+        with explain_errors():
             model = revert_sync_batchnorm(MODELS.build(deepcopy(model_cfg)))
     model.init_weights()
     if weights is not None:
@@ -262,7 +242,7 @@ def _optimizer(cfg: Config, model: nn.Module, dtype: torch.dtype) -> Any:
         settings.type = 'AmpOptimWrapper'
         settings.dtype = str(dtype).removeprefix('torch.')
         if dtype == torch.float16:
-            # With random weights a large scale overflows, and a step that is skipped tells nothing.
+            # With random weights a large loss scale overflows and the step would be skipped.
             settings.loss_scale = 1.0
     else:
         settings.type = 'OptimWrapper'
@@ -276,7 +256,7 @@ def _optimizer(cfg: Config, model: nn.Module, dtype: torch.dtype) -> Any:
 
 @contextmanager
 def _watched_outputs(model: nn.Module) -> Iterator[list[int]]:
-    """Collects the bytes of what attention layers put out inside the block."""
+    """Collects the size in bytes of every attention output inside the block."""
     outputs: list[int] = []
     layers = [layer for layer in model.modules() if isinstance(layer, Attention)]
     handles = [
@@ -291,18 +271,18 @@ def _watched_outputs(model: nn.Module) -> Iterator[list[int]]:
 
 
 def _compare(
-    name: str, plain: _Network, attended: _Network, outputs: int, device: torch.device, pairs: int
+    name: str, plain: _Network, attention: _Network, outputs: int, device: torch.device, pairs: int
 ) -> Pass:
     is_step = name == STEP
-    calls = (plain.step, attended.step) if is_step else (plain.infer, attended.infer)
+    calls = (plain.step, attention.step) if is_step else (plain.infer, attention.infer)
     times = time_pairs(*calls, device, pairs)
     timed = bool(times)
     return Pass(
         name,
         plain=median_interval([first for first, _ in times]).median if timed else None,
-        attended=median_interval([second for _, second in times]).median if timed else None,
+        attention=median_interval([second for _, second in times]).median if timed else None,
         ratio=median_interval([second / first for first, second in times]) if timed else None,
         plain_bytes=plain.step_bytes if is_step else plain.infer_bytes,
-        attended_bytes=attended.step_bytes if is_step else attended.infer_bytes,
+        attention_bytes=attention.step_bytes if is_step else attention.infer_bytes,
         output_bytes=outputs,
     )

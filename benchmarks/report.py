@@ -1,4 +1,4 @@
-"""The figures as tables and CSV."""
+"""Results as CSV and as Markdown tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from benchmarks.layers import LayerResult, Settings
 from benchmarks.machine import Machine
 from benchmarks.methods import COPY
 from benchmarks.model import STEP, NetworkResult
-from benchmarks.targets import Target
 from mmela.errors import UserError
 
 LAYER_COLUMNS = (
@@ -27,18 +26,18 @@ LAYER_COLUMNS = (
 NETWORK_COLUMNS = (
     *('config', 'pass', 'batch', 'height', 'width', 'dtype', 'pairs', 'attention_places'),
     'recompute',
-    *('plain_ms', 'attended_ms', 'time_ratio', 'time_ratio_low', 'time_ratio_high'),
-    *('plain_bytes', 'attended_bytes', 'memory_ratio', 'attention_output_bytes'),
+    *('plain_ms', 'attention_ms', 'time_ratio', 'time_ratio_low', 'time_ratio_high'),
+    *('plain_bytes', 'attention_bytes', 'memory_ratio', 'attention_output_bytes'),
     *('memory_to_bound', 'device', 'threads', 'versions'),
 )
 _LAYER_NOTE = """\
-Times are medians of interleaved samples, the best of the repeats; 'copies' are ratios to copying
-the same map into a buffer, measured in the same stretch of time. Memory is in maps of the input's
-size: the peak of a forward pass without gradients and of forward + backward (output and gradients
-included), and what a forward pass keeps for backward beside its input and output."""
-_TIME_NOTE = 'Ratios are medians of the pairs with their 95 % interval.'
+Times are medians of interleaved samples, the smallest of the repeats; 'copies' is the ratio to
+copying the same map into a buffer, timed in the same rounds. Memory is in maps of the input's size:
+the peak of a forward pass without gradients and of forward + backward (output and gradients
+included), and what a forward pass saves for backward in addition to its input and output."""
+_TIME_NOTE = 'Time ratios are medians over the pairs, with their 95 % interval.'
 _MEMORY_NOTE = (
-    "Memory is the peak, parameters and optimizer included; 'to bound' is its ratio to the peak "
+    "Memory is the peak, including parameters and optimizer; 'to bound' is its ratio to the peak "
     'without attention plus the outputs of the attention layers, which the next layers must keep.'
 )
 
@@ -46,12 +45,12 @@ _MEMORY_NOTE = (
 def layer_rows(
     results: Sequence[LayerResult], settings: Settings, machine: Machine
 ) -> list[dict[str, Any]]:
-    """Results of layers as rows of a CSV file, with :data:`LAYER_COLUMNS`.
+    """Converts results of layers to rows with :data:`LAYER_COLUMNS`.
 
     Args:
-        results: Of one or more maps, the copy of each first.
+        results: Results of one or more maps, the copy of each map first.
         settings: How they were measured.
-        machine: Where.
+        machine: Where they were measured.
     """
     rows = []
     for result in results:
@@ -61,7 +60,7 @@ def layer_rows(
         map_bytes = settings.dtype.itemsize
         for side in case.map:
             map_bytes *= side
-        # The copy is measured beside both, and has no backward itself.
+        # The copy is timed with both passes; it has no backward.
         is_copy = result.method == COPY
         values = (
             *(case.group, case.network, case.name, case.variant),
@@ -72,7 +71,7 @@ def layer_rows(
             *(_scaled(result.training, 1e6), ratio(result.training, copy.training)),
             *(_scaled(result.host_forward, 1e6), _scaled(result.host_training, 1e6), map_bytes),
             *(result.forward_peak, result.training_peak, result.kept),
-            'the copy itself, beside either' if is_copy else result.note,
+            'the copy, timed with either pass' if is_copy else result.note,
             *machine,
         )
         row = dict(zip(LAYER_COLUMNS, values, strict=True))
@@ -81,10 +80,10 @@ def layer_rows(
 
 
 def network_rows(results: Sequence[NetworkResult], machine: Machine) -> list[dict[str, Any]]:
-    """Results of networks as rows of a CSV file, with :data:`NETWORK_COLUMNS`.
+    """Converts results of networks to rows with :data:`NETWORK_COLUMNS`, two per network.
 
     Args:
-        results: Two rows each.
+        results: Results of one or more networks.
         machine: Where they were measured.
     """
     rows = []
@@ -93,9 +92,9 @@ def network_rows(results: Sequence[NetworkResult], machine: Machine) -> list[dic
             values = (
                 *(result.config, each.name, result.batch, *result.shape, result.dtype),
                 *(result.pairs, result.places, result.recompute),
-                *(_cell(_scaled(seconds, 1e3)) for seconds in (each.plain, each.attended)),
+                *(_cell(_scaled(seconds, 1e3)) for seconds in (each.plain, each.attention)),
                 *(('', '', '') if each.ratio is None else (round(v, 4) for v in each.ratio)),
-                *(each.plain_bytes, each.attended_bytes, round(each.memory_ratio, 4)),
+                *(each.plain_bytes, each.attention_bytes, round(each.memory_ratio, 4)),
                 *(each.output_bytes, _cell(_rounded(each.memory_to_bound))),
                 *machine,
             )
@@ -104,10 +103,10 @@ def network_rows(results: Sequence[NetworkResult], machine: Machine) -> list[dic
 
 
 def layer_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of layers as Markdown, a table for each map.
+    """Formats rows of layers as Markdown, one table per map.
 
     Args:
-        rows: Of :func:`layer_rows`.
+        rows: From :func:`layer_rows`.
     """
     parts = []
     for key in dict.fromkeys((row['group'], row['network'], row['map']) for row in rows):
@@ -136,32 +135,11 @@ def _layer_cells(row: Mapping[str, Any], on_gpu: bool) -> list[str]:
     return [row['method'], *(str(row[name]) for name in times), *maps]
 
 
-def target_table(targets: Sequence[Target], subject: str) -> str:
-    """Targets as Markdown, figure and limit side by side.
-
-    Args:
-        targets: Of :mod:`benchmarks.targets`.
-        subject: What they are about, in a word.
-    """
-    head = [subject, 'figure', 'measured', 'at most', 'target']
-    body = [
-        [
-            each.subject,
-            each.what,
-            '' if each.value is None else f'{each.value:.3f}',
-            f'{each.limit:.3g}',
-            each.verdict,
-        ]
-        for each in targets
-    ]
-    return _markdown(head, body)
-
-
 def network_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of networks as Markdown.
+    """Formats rows of networks as a Markdown table.
 
     Args:
-        rows: Of :func:`network_rows`.
+        rows: From :func:`network_rows`.
     """
     timed = any(row['time_ratio'] != '' for row in rows)
     head = ['config', 'input', 'dtype', 'pass']
@@ -175,7 +153,7 @@ def network_table(rows: Sequence[Mapping[str, Any]]) -> str:
             row['pass'] + ', recompute' * (row['recompute'] and row['pass'] == STEP),
             *(_time_cells(row) if timed else ()),
             f'{row["plain_bytes"] / 1e6:.1f}',
-            f'{row["attended_bytes"] / 1e6:.1f}',
+            f'{row["attention_bytes"] / 1e6:.1f}',
             f'{row["memory_ratio"]:.3f}',
             str(row['memory_to_bound']),
         ]
@@ -188,14 +166,14 @@ def network_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _time_cells(row: Mapping[str, Any]) -> list[str]:
     return [
         str(row['plain_ms']),
-        str(row['attended_ms']),
+        str(row['attention_ms']),
         f'{row["time_ratio"]:.3f}',
         f'{row["time_ratio_low"]:.3f} to {row["time_ratio_high"]:.3f}',
     ]
 
 
 def heading(machine: Machine) -> str:
-    """Device, versions and the command, to stand above every table."""
+    """The device, the versions and the command line that made the results."""
     script = Path(sys.argv[0])
     name = '/'.join(script.parts[script.parts.index('tools') :]) if 'tools' in script.parts else ''
     words = [name or script.name, *sys.argv[1:]]
@@ -206,19 +184,19 @@ def heading(machine: Machine) -> str:
 
 
 def write(out: str, stem: str, rows: Sequence[Mapping[str, Any]], text: str) -> Path:
-    """Writes a CSV file, and the text beside it as Markdown.
+    """Writes a CSV file, and the text to a Markdown file of the same name.
 
     Args:
-        out: The CSV file, or a folder that gets it under a name of its own.
-        stem: That name.
-        rows: One or more.
-        text: What the terminal shows.
+        out: The CSV file, or a folder for it.
+        stem: Name of the file in a folder, without its suffix.
+        rows: One or more rows.
+        text: The text for the terminal.
 
     Returns:
-        The CSV file.
+        The path of the CSV file.
 
     Raises:
-        UserError: If it cannot be written.
+        UserError: If a file cannot be written.
     """
     path = Path(out) if out.endswith('.csv') else Path(out, f'{stem}.csv')
     try:
@@ -234,7 +212,7 @@ def write(out: str, stem: str, rows: Sequence[Mapping[str, Any]], text: str) -> 
 
 
 def ratio(value: float | None, unit: float | None) -> float | None:
-    """How many units a value is, to three digits behind the point; None where one is missing."""
+    """A value as a multiple of a unit, to three decimals; None if either is missing."""
     return None if value is None or not unit else round(value / unit, 3)
 
 
@@ -251,7 +229,7 @@ def _scaled(value: float | None, factor: float) -> float | None:
 
 
 def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table whose columns are aligned in a terminal too."""
+    """A Markdown table with aligned columns."""
     widths = [max(len(row[column]) for row in (head, *body)) for column in range(len(head))]
     lines = []
     for row in (head, ['-' * width for width in widths], *body):

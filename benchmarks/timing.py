@@ -1,4 +1,4 @@
-"""Times of calls, taken in turn so that whatever else the machine does falls on all alike."""
+"""Timing of calls, interleaved so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 import torch
 
 Call = Callable[[], Any]
-#: Takes one sample: seconds a call.
+#: Takes one sample and returns seconds per call.
 Sampler = Callable[[], float]
-#: A sample on the CPU repeats its calls until it has lasted as long.
+#: Minimum duration of a sample on the CPU.
 SAMPLE_SECONDS = 0.02
-#: A CUDA graph repeats its calls until it lasts about as long, so that its launch does not count,
+#: A CUDA graph repeats its calls for about this long, so that its launch is negligible ...
 GRAPH_SECONDS = 0.001
-#: but not more often.
+#: ... with at most this many calls.
 GRAPH_CALLS = 50
-#: Calls in a row for the host's time; more would fill the queue of launches, which then waits.
+#: Calls per sample of the host time; more would fill the launch queue and block the host.
 HOST_CALLS = 20
 
 
 class Interval(NamedTuple):
-    """A median and where it lies with 95 % confidence."""
+    """A median with its 95 % confidence interval."""
 
     median: float
     low: float
@@ -32,11 +32,11 @@ class Interval(NamedTuple):
 
 
 def cpu_sampler(calls: Sequence[Call], seconds: float = SAMPLE_SECONDS) -> Sampler:
-    """Samples calls on the CPU by the clock.
+    """Times calls on the CPU.
 
     Args:
-        calls: One for each buffer, made in turn.
-        seconds: A sample repeats them until it has lasted as long.
+        calls: One per buffer, used in turn.
+        seconds: Minimum duration of a sample.
     """
     for call in calls:
         call()
@@ -57,11 +57,11 @@ def cpu_sampler(calls: Sequence[Call], seconds: float = SAMPLE_SECONDS) -> Sampl
 
 
 def cuda_sampler(calls: Sequence[Call], pool: Any = None) -> Sampler:
-    """Samples calls on a GPU: device time of a CUDA graph that holds them, between two events.
+    """Times calls on a GPU: device time of a CUDA graph between two events.
 
     Args:
-        calls: One for each buffer, made in turn.
-        pool: Memory that graphs share, of ``torch.cuda.graph_pool_handle()``.
+        calls: One per buffer, used in turn.
+        pool: Memory pool shared by the graphs, from ``torch.cuda.graph_pool_handle()``.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -86,7 +86,7 @@ def _capture(calls: Sequence[Call], pool: Any) -> Any:
     with torch.cuda.graph(graph, pool=pool):
         for call in calls:
             call()
-    graph.replay()  # the first one uploads it
+    graph.replay()  # the first replay uploads the graph
     return graph
 
 
@@ -100,10 +100,10 @@ def _replay_time(graph: Any) -> float:
 
 
 def host_sampler(calls: Sequence[Call]) -> Sampler:
-    """Samples how long the host is busy with calls that a GPU does later; no graph.
+    """Times the host while it launches calls on a GPU, without a graph.
 
     Args:
-        calls: Made in turn.
+        calls: Used in turn.
     """
     for call in calls:
         call()
@@ -121,14 +121,14 @@ def host_sampler(calls: Sequence[Call]) -> Sampler:
 
 
 def interleave(samplers: Mapping[str, Sampler], rounds: int) -> dict[str, list[float]]:
-    """Takes samples in turn; each round begins with another one.
+    """Takes samples in turn; each round starts with the next sampler.
 
     Args:
-        samplers: By name.
-        rounds: Samples of each.
+        samplers: Samplers by name.
+        rounds: Samples per sampler.
 
     Returns:
-        The samples by name, in seconds.
+        Samples in seconds, by name.
     """
     names = list(samplers)
     samples: dict[str, list[float]] = {name: [] for name in names}
@@ -143,9 +143,9 @@ def best_medians(samplers: Mapping[str, Sampler], rounds: int, repeats: int) -> 
     """The smallest of several medians of interleaved samples.
 
     Args:
-        samplers: By name.
-        rounds: Samples for a median.
-        repeats: Medians.
+        samplers: Samplers by name.
+        rounds: Samples per median.
+        repeats: Number of medians.
 
     Returns:
         Seconds by name.
@@ -158,16 +158,16 @@ def best_medians(samplers: Mapping[str, Sampler], rounds: int, repeats: int) -> 
 
 
 def time_pairs(first: Call, second: Call, device: torch.device, pairs: int) -> list[list[float]]:
-    """Times two calls in turn, each to its end on the device; every other pair the other way round.
+    """Times two calls in pairs and swaps their order in every other pair.
 
     Args:
         first: A call.
-        second: Another.
-        device: Where they run.
-        pairs: How many.
+        second: Another call.
+        device: Where they run; each call is timed until the device has finished.
+        pairs: Number of pairs.
 
     Returns:
-        [seconds of the first, seconds of the second] for each pair.
+        [seconds of the first call, seconds of the second] per pair.
     """
     calls = (first, second)
     times = []

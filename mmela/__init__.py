@@ -1,7 +1,7 @@
 """mmela: Efficient Local Attention (arXiv 2403.01123) for OpenMMLab.
 
-Importing it loads no toolbox. It teaches MMEngine where the configs of ``mmela::`` and
-``mmseg::`` lie, and registers :class:`ELA` under its plain name beside mmcv's plugin layers.
+Importing it loads no toolbox. It makes configs inherit from ``mmela::`` and ``mmseg::``, and
+registers :class:`ELA` under its plain name too, beside mmcv's plugin layers.
 """
 
 from mmela.version import __version__
@@ -11,8 +11,8 @@ try:
     import torch  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        f'mmela needs PyTorch and MMEngine, and {error.name or error} could not be imported; '
-        "install PyTorch for your machine and then `pip install 'mmela[onedl]'`."
+        f'mmela needs PyTorch and MMEngine, but {error.name or error} could not be imported; '
+        "install PyTorch for your machine, then run `pip install 'mmela[onedl]'`."
     ) from error
 
 from mmela.attentions import CBAM, ECA, ELA, SE, CoordAtt

@@ -1,14 +1,15 @@
-"""The registry of mmela: a child of MMEngine's root ``MODELS``.
+"""The registries of mmela, children of MMEngine's root registries.
 
 The prefixed name, ``type='mmela.ELA'``, resolves from every scope without ``custom_imports``:
-MMEngine imports this module when it meets the prefix. The attentions are imported at the first
-look-up; a toolbox variant brings in its room, and so its toolbox, only when it is asked for.
+MMEngine imports this module when it meets the prefix. A class that needs a toolbox is imported,
+together with that toolbox, when its name is looked up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, NamedTuple
 
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -19,19 +20,51 @@ from mmengine.registry import Registry
 from mmela.errors import ConfigError, cause_of, did_you_mean, remedy_for
 
 
-class Room(NamedTuple):
-    """A package of mmela that needs one toolbox."""
+class LazyModule(NamedTuple):
+    """A module of mmela that needs a toolbox and is imported at the first look-up of its names."""
 
     module: str
     toolbox: str
-    packages: str  # what pip installs: the maintained distribution, or the original
+    maintained: str  # what pip installs beside onedl-mmengine
+    original: str  # what pip installs beside the original mmengine
+
+    def import_for(self, name: str) -> None:
+        """Imports the module.
+
+        Args:
+            name: The name that was looked up, for the message.
+
+        Raises:
+            ConfigError: If the toolbox cannot be imported.
+        """
+        try:
+            import_module(self.module)
+        # A toolbox that is installed can fail in many ways: a package that it needs is missing, an
+        # extension was compiled for another torch, an assertion refuses a version.
+        except Exception as error:
+            install = f'install it with `pip install {self._distribution}`'
+            raise ConfigError(
+                f"'mmela.{name}' needs {self.toolbox}, which could not be imported "
+                f'({cause_of(error)}); {remedy_for(error, install)}.'
+            ) from error
+
+    @property
+    def _distribution(self) -> str:
+        return self.maintained if _has_maintained_mmengine() else self.original
 
 
-DET = Room('mmela.det', 'MMDetection', '`pip install onedl-mmdetection` (or mmdet)')
-SEG = Room('mmela.seg', 'MMSegmentation', '`pip install onedl-mmsegmentation` (or mmsegmentation)')
-CLS = Room('mmela.cls', 'MMPreTrain', "`pip install 'mmela[cls]'` (or mmpretrain)")
+def _has_maintained_mmengine() -> bool:
+    try:
+        return bool(distribution('onedl-mmengine'))
+    except PackageNotFoundError:
+        return False
 
-ROOMS = {
+
+DET = LazyModule('mmela.det', 'MMDetection', 'onedl-mmdetection', 'mmdet')
+SEG = LazyModule('mmela.seg', 'MMSegmentation', 'onedl-mmsegmentation', 'mmsegmentation')
+CLS = LazyModule('mmela.cls', 'MMPreTrain', "'mmela[cls]'", 'mmpretrain')
+
+LAZY_MODELS = {
     'CSPDarknet': DET,
     'CSPNeXt': DET,
     'DetMobileNetV2': DET,
@@ -45,58 +78,57 @@ ROOMS = {
     'SegResNet': SEG,
     'SegResNetV1c': SEG,
 }
-TRANSFORM_ROOMS = {'ELACodeLetterbox': DET}
-HOOK_ROOMS = {
+LAZY_TRANSFORMS = {'ELACodeLetterbox': DET}
+LAZY_HOOKS = {
     'ClsVisualizationHook': CLS._replace(module='mmela.engine.hooks.visualization'),
 }
 
 
 class LazyRegistry(Registry):
-    """A registry that imports a room of mmela when one of its names is asked for.
+    """A registry that imports a :class:`LazyModule` when one of its names is looked up.
 
     Args:
-        name: What it registers.
-        rooms: The names that lie in a room.
+        name: What the registry holds, as in MMEngine.
+        lazy: The names that lie in lazy modules.
         **kwargs: As MMEngine's ``Registry``.
     """
 
-    def __init__(self, name: str, *, rooms: Mapping[str, Room], **kwargs: Any) -> None:
+    def __init__(self, name: str, *, lazy: Mapping[str, LazyModule], **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
-        self._rooms = rooms
+        self._lazy = lazy
 
     def get(self, key: Any) -> type | None:
-        """Finds what is registered under a name.
+        """Looks a class up.
 
         Args:
-            key: A name, with or without the prefix ``mmela.``.
+            key: Its name, with or without the prefix ``mmela.``.
 
         Returns:
             The class.
 
         Raises:
-            ConfigError: If mmela has no such name, or the toolbox that the class belongs to
-                cannot be imported.
+            ConfigError: If mmela has no such name, or the toolbox of the class cannot be imported.
         """
         if not isinstance(key, str):
             return super().get(key)
         scope, name = self.split_scope_key(key)
         if scope not in (None, self.scope):
             return super().get(key)
-        if name in self._rooms and name not in self._module_dict:
-            _import_room(self._rooms[name], name)
+        if name in self._lazy and name not in self._module_dict:
+            self._lazy[name].import_for(name)
         found = super().get(key)
         if found is None:
-            names = sorted({*self._module_dict, *self._rooms})
+            names = sorted({*self._module_dict, *self._lazy})
             raise ConfigError(
-                f"'mmela.{name}' is not a name of mmela, which has {', '.join(names)}"
-                + (self._variants_of(name) or did_you_mean(name, names))
+                f"expected a name of mmela ({', '.join(names)}), got 'mmela.{name}'"
+                + (self._suggest_variants(name) or did_you_mean(name, names))
             )
         return found
 
-    def _variants_of(self, name: str) -> str:
-        """A half-sentence for who wrote a toolbox's name: ours say which toolbox they are of."""
-        ours = [f'mmela.{n} for {r.toolbox}' for n, r in self._rooms.items() if n.endswith(name)]
-        return f'; write {" or ".join(ours)}.' if ours else ''
+    def _suggest_variants(self, name: str) -> str:
+        """Suggests the variants of a toolbox's network: ``MobileNetV2`` has one per toolbox."""
+        variants = [f'mmela.{n} for {m.toolbox}' for n, m in self._lazy.items() if n.endswith(name)]
+        return f'; write {" or ".join(variants)}.' if variants else ''
 
     def __contains__(self, key: str) -> bool:
         try:
@@ -105,37 +137,25 @@ class LazyRegistry(Registry):
             return False
 
 
-def _import_room(room: Room, name: str) -> None:
-    try:
-        import_module(room.module)
-    # A toolbox fails in many ways when it is imported: a missing package, a compiled extension
-    # built for another torch, a version assertion. Whoever asked for the name needs the cause.
-    except Exception as error:
-        raise ConfigError(
-            f"'mmela.{name}' needs {room.toolbox}, which could not be imported "
-            f'({cause_of(error)}); {remedy_for(error, f"install it with {room.packages}")}.'
-        ) from error
-
-
 MODELS = LazyRegistry(
     'model',
-    rooms=ROOMS,
+    lazy=LAZY_MODELS,
     parent=MMENGINE_MODELS,
     scope='mmela',
     locations=['mmela.attentions', 'mmela.plugins.with_plugins'],
 )
-# All of them lie in rooms. A registry without a location would make MMEngine look for
-# `mmela.utils` and warn; this module is one that is there.
+# All transforms are lazy. Without a location MMEngine would look for `mmela.utils` and warn that it
+# is missing, so this module stands for one.
 TRANSFORMS = LazyRegistry(
     'transform',
-    rooms=TRANSFORM_ROOMS,
+    lazy=LAZY_TRANSFORMS,
     parent=MMENGINE_TRANSFORMS,
     scope='mmela',
     locations=['mmela.registry'],
 )
 HOOKS = LazyRegistry(
     'hook',
-    rooms=HOOK_ROOMS,
+    lazy=LAZY_HOOKS,
     parent=MMENGINE_HOOKS,
     scope='mmela',
     locations=['mmela.engine.hooks.recompute', 'mmela.engine.hooks.attention_maps'],

@@ -1,4 +1,4 @@
-"""What MMEngine has to be told about mmela, once, when mmela is imported."""
+"""What importing mmela changes in MMEngine."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from torch import nn
 
 
 def register_config_packages() -> None:
-    """Makes ``_base_ = 'mmela::...'`` and ``'mmseg::...'`` resolve.
+    """Makes ``_base_ = 'mmela::...'`` and ``_base_ = 'mmseg::...'`` resolve.
 
-    MMEngine keeps a fixed table of the packages that may hold configs. It lacks mmela, and it
-    knows MMSegmentation by the name of the original distribution alone, which is not importable
-    and which the maintained distribution does not have.
+    MMEngine keeps a fixed table of the packages that hold configs. The table lacks mmela, and it
+    maps ``mmseg`` to the original distribution, which the maintained one does not provide.
     """
     MODULE2PACKAGE['mmela'] = 'mmela'
     if find_spec('mmseg') is not None:
@@ -23,19 +22,21 @@ def register_config_packages() -> None:
 
 
 def register_plain_name(name: str, layer: type[nn.Module]) -> None:
-    """Puts a layer into MMEngine's root registry, as mmcv's plugin layers are.
+    """Registers a layer in MMEngine's root registry, as mmcv does with its plugin layers.
+
+    If another class has the name, a warning says so and the registry stays as it is; the prefixed
+    name works all the same.
 
     Args:
         name: The name without prefix.
-        layer: The class. If another one has the name already, a warning says so and the
-            registry stays as it is: the prefixed name works all the same.
+        layer: The class.
     """
     taken = MMENGINE_MODELS.module_dict.get(name)
     if taken is None:
         MMENGINE_MODELS.register_module(name=name, module=layer)
     elif taken is not layer:
         warnings.warn(
-            f"the plain name '{name}' is taken by {taken.__module__}.{taken.__qualname__}; "
+            f"the name '{name}' is registered already, by {taken.__module__}.{taken.__qualname__}; "
             f"write type='mmela.{name}' for the layer of mmela.",
             stacklevel=2,
         )

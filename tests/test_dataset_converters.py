@@ -1,4 +1,4 @@
-"""From a person's download to what the configs read: VOC XML to COCO JSON, and SBD to VOC12Aug."""
+"""From downloads to what the configs read: VOC XML to COCO JSON, and SBD to VOC12Aug."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ VOC_CLASSES = (
 
 def write_jpeg(path, width=60, height=40):
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    assert cv2.imwrite(str(path), picture)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(path), image)
 
 
 def voc_object(name, box, difficult=0):
@@ -63,7 +63,7 @@ def write_voc(folder, images, **lists):
 
 @pytest.fixture
 def devkit(tmp_path):
-    """What VOC has to offer: coordinates with a point, difficult objects, parts of objects."""
+    """What occurs in VOC: coordinates with a decimal point, difficult objects, parts of objects."""
     root = tmp_path / 'VOCdevkit'
     write_voc(
         root / 'VOC2007',
@@ -172,8 +172,8 @@ def test_both_formats_give_the_same_boxes_in_training(devkit):
         assert sorted(items[0]) == sorted(items[1])
 
 
-def test_whoever_finds_every_object_has_an_ap_of_one(devkit):
-    """With an annotation id 0, or with a box of no area, pycocotools would count it as missed."""
+def test_perfect_detections_have_an_ap_of_one(devkit):
+    """With an annotation id 0 or a box without area pycocotools would count one as missed."""
     voc_to_coco(devkit)
     for name in ('voc07_trainval', 'voc07_test'):
         truth = COCO(str(devkit / 'annotations' / f'{name}.json'))
@@ -188,15 +188,15 @@ def test_whoever_finds_every_object_has_an_ap_of_one(devkit):
         assert evaluation.stats[0] == pytest.approx(1)
 
 
-def test_a_box_of_no_area_is_left_out_and_told(devkit, command):
+def test_a_box_without_area_is_left_out_and_reported(devkit, command):
     status, out, _ = command('voc_to_coco.py', devkit)
     assert status == 0
     assert 'voc07_test.json: 1 images, 1 boxes\n' in out
-    assert 'left out: boxes of no area in the image: person in 000003' in out
+    assert 'left out: boxes without area in the image: person in 000003' in out
     assert 'voc07_trainval.json: 2 images, 3 boxes, 1 of them difficult' in out
 
 
-def test_a_folder_of_ones_own_keeps_its_classes_and_bare_names(tmp_path, command):
+def test_custom_data_keeps_its_classes_and_bare_names(tmp_path, command):
     write_voc(
         tmp_path,
         {'a': [voc_object('nut', (1, 1, 9, 9))], 'b': [voc_object('bolt', (1, 1, 9, 9))]},
@@ -212,23 +212,23 @@ def test_a_folder_of_ones_own_keeps_its_classes_and_bare_names(tmp_path, command
 
 
 @pytest.mark.parametrize(
-    'classes, told',
-    [(['nut', 'blot'], "did you mean 'bolt'"), (['nut,bolt'], 'Separate the names by blanks')],
+    'classes, shown',
+    [(['nut', 'blot'], "did you mean 'bolt'"), (['nut,bolt'], 'Separate the names with spaces')],
 )
-def test_a_class_that_no_annotation_names_is_a_mistake(classes, told, tmp_path, command):
+def test_a_class_without_annotations_is_a_user_error(classes, shown, tmp_path, command):
     objects = [voc_object('nut', (1, 1, 9, 9)), voc_object('bolt', (1, 1, 9, 9))]
     write_voc(tmp_path, {'a': objects}, train=['a'])
     status, _, err = command('voc_to_coco.py', tmp_path, '--classes', *classes)
-    assert status == 2 and told in err
+    assert status == 2 and shown in err
     assert not (tmp_path / 'annotations').exists()
 
 
-@pytest.mark.skipif(not BCCD.is_dir(), reason='bccd is not beside this checkout')
+@pytest.mark.skipif(not BCCD.is_dir(), reason='shared data not found')
 def test_bccd_is_converted_as_an_independent_conversion_did(tmp_path):
     folder = BCCD / 'VOCdevkit' / 'VOC2007'
     files = voc_to_coco(folder, tmp_path, ['RBC', 'WBC', 'Platelets'])
-    told = ' '.join(note for file in files for note in file.notes)
-    assert 'BloodImage_00338' in told and 'BloodImage_00343' in told
+    shown = ' '.join(note for file in files for note in file.notes)
+    assert 'BloodImage_00338' in shown and 'BloodImage_00343' in shown
     for split in ('train', 'val', 'test'):
         ours = boxes_of(tmp_path / f'instances_{split}.json')
         theirs = boxes_of(BCCD / 'annotations' / f'instances_{split}.json')
@@ -250,9 +250,9 @@ def repeat_name(devkit):
         file.write('000001\n')
 
 
-VOC_MISTAKES = {
-    'one folder too high': (lambda d: None, '', 'name that one'),
-    'no such folder': (lambda d: None, 'nope', 'there is no folder'),
+VOC_ERRORS = {
+    'one folder too high': (lambda d: None, '', 'did you mean'),
+    'no such folder': (lambda d: None, 'nope', 'does not exist'),
     'no annotation': (
         lambda d: (d / 'VOC2007/Annotations/000002.xml').unlink(),
         'VOCdevkit',
@@ -261,38 +261,38 @@ VOC_MISTAKES = {
     'no image': (
         lambda d: (d / 'VOC2012/JPEGImages/2011_000001.jpg').unlink(),
         'VOCdevkit',
-        '2011_000001.jpg: VOCDataset wants each as a .jpg',
+        '2011_000001.jpg: VOCDataset expects .jpg',
     ),
     'annotation cut short': (
         lambda d: (d / 'VOC2007/Annotations/000001.xml').write_text('<annotation><object>'),
         'VOCdevkit',
-        '000001.xml is no XML file or is cut short',
+        '000001.xml is not an XML file',
     ),
     'a word for a number': (
         lambda d: (d / 'VOC2007/Annotations/000001.xml').write_text(
             f'<annotation>{voc_object("dog", ("a", 1, 2, 3))}</annotation>'
         ),
         'VOCdevkit',
-        'a coordinate or size is missing or is no number',
+        'a coordinate or size',
     ),
     'an empty line': (break_list, 'VOCdevkit', 'line 3 of'),
     'a name twice': (repeat_name, 'VOCdevkit', 'names 000001 2 times'),
 }
 
 
-@pytest.mark.parametrize(('spoil', 'named', 'told'), VOC_MISTAKES.values(), ids=VOC_MISTAKES)
-def test_a_mistake_in_a_devkit_is_one_sentence_and_status_2(spoil, named, told, devkit, command):
+@pytest.mark.parametrize(('spoil', 'named', 'shown'), VOC_ERRORS.values(), ids=VOC_ERRORS)
+def test_an_invalid_devkit_is_one_sentence_and_status_2(spoil, named, shown, devkit, command):
     spoil(devkit)
     status, _, err = command('voc_to_coco.py', devkit.parent / named)
     message = err[err.index('error: ') :]
-    assert status == 2 and told in message and 'Traceback' not in err
+    assert status == 2 and shown in message and 'Traceback' not in err
 
 
-def test_a_photograph_cut_short_is_told_because_training_would_stop_at_it(devkit):
+def test_a_truncated_image_is_reported(devkit):
     path = devkit / 'VOC2007' / 'JPEGImages' / '000002.jpg'
     path.write_bytes(path.read_bytes()[:-6])
     notes = {file.path.stem: ' '.join(file.notes) for file in voc_to_coco(devkit)}
-    assert '000002.jpg' in notes['voc07_trainval'] and 'cut short' in notes['voc07_trainval']
+    assert '000002.jpg' in notes['voc07_trainval'] and 'truncated' in notes['voc07_trainval']
     assert notes['voc12_trainval'] == ''
 
 
@@ -311,7 +311,7 @@ def test_a_converter_is_found_in_a_wheel_and_in_a_checkout(place, tmp_path, monk
 
 
 def test_a_converter_that_is_not_there_is_one_sentence():
-    with pytest.raises(UserError, match=r'nope\.py is not where .*\.mim'):
+    with pytest.raises(UserError, match=r'nope\.py does not exist in .*\.mim'):
         load_converter('mmdet', 'nope.py')
     with pytest.raises(UserError, match='mmnothing is not installed'):
         load_converter('mmnothing', 'pascal_voc.py')
@@ -368,7 +368,7 @@ def test_the_lists_hold_what_sbd_adds_and_never_an_image_of_vocs_validation(sbd)
     assert (lists / 'trainaug.txt').read_text() == 'a\nb\nn\nz\n'
     assert (lists / 'train.txt').read_text() == 'a\nb\n'
     assert (made.aug, made.trainaug, made.converted, made.copied) == (2, 4, 4, 1)
-    assert 'not the 10582 training images' in ' '.join(made.notes)
+    assert '10582' in ' '.join(made.notes)
 
 
 def test_each_mask_is_the_label_map_of_sbd(sbd):
@@ -406,15 +406,19 @@ def cut_short(path):
     path.write_bytes(path.read_bytes()[:-20])
 
 
-SBD_MISTAKES = {
-    'VOC2012 itself': (lambda v, d: None, ('VOCdevkit/VOC2012', 'benchmark_RELEASE'), 'one above'),
-    'above the devkit': (lambda v, d: None, ('', 'benchmark_RELEASE'), 'to name is'),
+SBD_ERRORS = {
+    'VOC2012 itself': (
+        lambda v, d: None,
+        ('VOCdevkit/VOC2012', 'benchmark_RELEASE'),
+        'did you mean',
+    ),
+    'above the devkit': (lambda v, d: None, ('', 'benchmark_RELEASE'), 'did you mean'),
     'dataset itself': (
         lambda v, d: None,
         ('VOCdevkit', 'benchmark_RELEASE/dataset'),
-        'one above',
+        'did you mean',
     ),
-    'above the release': (lambda v, d: None, ('VOCdevkit', ''), 'to name is'),
+    'above the release': (lambda v, d: None, ('VOCdevkit', ''), 'did you mean'),
     'no mask': (
         lambda v, d: (d / 'cls/n.mat').unlink(),
         ('VOCdevkit', 'benchmark_RELEASE'),
@@ -423,14 +427,14 @@ SBD_MISTAKES = {
     'mask cut short': (
         lambda v, d: cut_short(d / 'cls/z.mat'),
         ('VOCdevkit', 'benchmark_RELEASE'),
-        'z.mat is no mask of SBD or is cut short',
+        'z.mat is not a mask of SBD',
     ),
-    'no photograph': (
+    'no image': (
         lambda v, d: (v / 'JPEGImages/z.jpg').unlink(),
         ('VOCdevkit', 'benchmark_RELEASE'),
-        '1 of 5 photographs are missing',
+        '1 of 5 images are missing',
     ),
-    'no photograph for validation': (
+    'no validation image': (
         lambda v, d: (v / 'JPEGImages/v.jpg').unlink(),
         ('VOCdevkit', 'benchmark_RELEASE'),
         'v.jpg: unpack',
@@ -443,37 +447,35 @@ SBD_MISTAKES = {
     'a file in the way': (
         lambda v, d: (v / 'SegmentationClassAug').write_text(''),
         ('VOCdevkit', 'benchmark_RELEASE'),
-        'cannot be made',
+        'cannot be created',
     ),
-    'another photograph': (
+    'another image': (
         lambda v, d: write_jpeg(v / 'JPEGImages/z.jpg', 50, 30),
         ('VOCdevkit', 'benchmark_RELEASE'),
-        'not of the same data set',
+        'different data sets',
     ),
     'no list': (
         lambda v, d: (d / 'val.txt').unlink(),
         ('VOCdevkit', 'benchmark_RELEASE'),
-        'there is no list',
+        'val.txt does not exist',
     ),
 }
 
 
-@pytest.mark.parametrize(('spoil', 'named', 'told'), SBD_MISTAKES.values(), ids=SBD_MISTAKES)
-def test_a_mistake_with_sbd_is_one_sentence_and_status_2(
-    spoil, named, told, sbd, tmp_path, command
-):
+@pytest.mark.parametrize(('spoil', 'named', 'shown'), SBD_ERRORS.values(), ids=SBD_ERRORS)
+def test_an_invalid_sbd_is_one_sentence_and_status_2(spoil, named, shown, sbd, tmp_path, command):
     spoil(*sbd)
     status, _, err = command('voc_aug.py', *(tmp_path / name for name in named))
     message = err[err.index('error: ') :]
-    assert status == 2 and told in message and 'Traceback' not in err
+    assert status == 2 and shown in message and 'Traceback' not in err
 
 
-def test_photographs_cut_short_are_told(sbd, tmp_path, command):
+def test_truncated_images_are_reported(sbd, tmp_path, command):
     cut_short(sbd[0] / 'JPEGImages' / 'v.jpg')
     status, out, _ = command('voc_aug.py', tmp_path / 'VOCdevkit', tmp_path / 'benchmark_RELEASE')
     assert status == 0
     assert 'aug.txt: 2 images, trainaug.txt: 4' in out
-    assert '1 photographs are cut short' in out and 'v.jpg' in out
+    assert '1 images are truncated' in out and 'v.jpg' in out
 
 
 # --- the VOC07+12 config -------------------------------------------------------------------------
@@ -490,5 +492,5 @@ def test_yolox_nano_trains_on_both_trainvals_and_is_tested_on_voc07(devkit):
     for dataset in (train, test):
         assert list(dataset.metainfo['classes']) == VOC_CLASSES
     assert cfg.model.bbox_head.num_classes == 20
-    # One photograph and three more: the wrapper's mosaic.
+    # A mosaic of four images.
     assert tuple(train[0]['inputs'].shape) == (3, 640, 640)

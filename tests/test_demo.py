@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from demo.run import DATA_ROOT, TASKS, Outcome, make_data, print_outcomes, run_tool
+from demo.run import Outcome, make_data, print_outcomes, run_tool
+from demo.tasks import DATA_ROOT, TASKS
 from mmela.engine import UserError
 
 
@@ -17,7 +18,7 @@ def checkout(tmp_path):
 
 def test_a_failed_step_stops_the_demo_with_its_command_and_status(checkout):
     (checkout / 'tools' / 'train.py').write_text('raise SystemExit(3)')
-    with pytest.raises(UserError, match=r'`python tools/train.py a.py` ended with status 3'):
+    with pytest.raises(UserError, match=r'`python tools/train.py a.py` exited with status 3'):
         run_tool(checkout, 'train.py', 'a.py')
 
 
@@ -29,11 +30,11 @@ def test_a_tool_runs_in_the_checkout_with_relative_paths(checkout):
     assert (checkout / 'seen.txt').read_text() == 'tools/test.py a.py --work-dir work_dirs/x'
 
 
-def test_foreign_data_are_not_overwritten(checkout):
+def test_other_files_are_not_overwritten(checkout):
     folder = checkout / DATA_ROOT
     folder.mkdir(parents=True)
     (folder / 'letter.txt').write_text('keep me')
-    with pytest.raises(UserError, match='name another folder'):
+    with pytest.raises(UserError, match='choose another'):
         make_data(checkout)
 
 

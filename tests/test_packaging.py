@@ -1,5 +1,6 @@
-"""What is built from the checkout: wheel, sdist, editable links, model index."""
+"""What is built from the checkout, and that the tools work from an installation."""
 
+import json
 import os
 import re
 import shutil
@@ -16,15 +17,20 @@ ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {'onedl', 'openmmlab', 'tests', 'cls', 'triton', 'export'}
 
 
-def run(*arguments, cwd, **environ):
-    """Runs this Python, and shows what it said where it fails."""
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
+def start(*command, cwd, **environ):
+    """Runs a command to its end."""
+    return subprocess.run(
+        list(map(str, command)),
         cwd=cwd,
         env=os.environ | environ,
         capture_output=True,
         text=True,
     )
+
+
+def run(*command, cwd, **environ):
+    """Runs a command that must succeed and returns its output."""
+    done = start(*command, cwd=cwd, **environ)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -33,7 +39,7 @@ def backend(call, tree, target):
     """Calls setuptools' build backend in a tree, as pip does."""
     target.mkdir(exist_ok=True)
     code = f'from setuptools import build_meta; build_meta.{call}({str(target)!r})'
-    run('-c', code, cwd=tree)
+    run(sys.executable, '-c', code, cwd=tree)
     return next(target.iterdir())
 
 
@@ -60,11 +66,16 @@ def sdist_tree(tree, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def wheel(sdist_tree, tmp_path_factory):
-    """The wheel that pip makes of the sdist."""
-    folder = tmp_path_factory.mktemp('wheel')
-    options = ('--no-deps', '--no-build-isolation', '--no-index', '-q', '-w', folder)
-    run('-m', 'pip', 'wheel', *options, sdist_tree, cwd=folder)
-    return next(folder.glob('*.whl'))
+    return backend('build_wheel', sdist_tree, tmp_path_factory.mktemp('wheel') / 'built')
+
+
+@pytest.fixture(scope='module')
+def site(wheel, tmp_path_factory):
+    """A folder with the unpacked wheel, as pip installs it."""
+    folder = tmp_path_factory.mktemp('site')
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
 
 
 def names(wheel):
@@ -107,18 +118,86 @@ def test_the_wheel_offers_the_extras_and_asks_for_no_torch_and_no_toolbox(wheel)
     assert metadata['Version'] == version()
 
 
-def test_an_installed_wheel_finds_its_configs_under_mmela(wheel, tmp_path):
-    site = tmp_path / 'site'
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    (tmp_path / 'child.py').write_text("_base_ = 'mmela::det/yolox/yolox_nano-ela-t_bccd.py'\n")
-    code = (
-        'import mmela\n'
-        'from mmengine.config import Config\n'
-        "print(mmela.__file__, Config.fromfile('child.py').model.backbone.type)\n"
-    )
-    answer = run('-c', code, cwd=tmp_path, PYTHONPATH=str(site))
-    assert str(site) in answer and 'mmela.CSPDarknet' in answer
+@pytest.mark.parametrize(
+    'name',
+    [
+        'demo.py',
+        'dataset_converters/shapes.py',
+        'analysis_tools/benchmark_ops.py',
+        'analysis_tools/benchmark_model.py',
+        'analysis_tools/compile_kernels.py',
+    ],
+)
+def test_a_tool_that_needs_a_checkout_says_so(name, site, tmp_path):
+    done = start(sys.executable, site / 'mmela/.mim/tools' / name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: ') and 'needs a checkout of mmela' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_tool_without_mmela_names_the_command_that_installs_it(tmp_path):
+    shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+    arguments = {
+        'train.py': ['a.py'],
+        'test.py': ['a.py', 'a.pth'],
+        'analysis_tools/get_flops.py': ['a.py'],
+    }
+    for name, words in arguments.items():
+        # -S leaves out site-packages, and with it mmela.
+        done = start(
+            sys.executable, '-S', tmp_path / 'tools' / name, *words, cwd=tmp_path, PYTHONPATH=''
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith('error: ')
+        assert f'pip install -e {tmp_path}' in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.core
+def test_an_installation_trains_and_tests(site, tiny_det, shapes_root, tmp_path):
+    """With `dist_train.sh`, so that the launcher is found too."""
+    tools = site / 'mmela/.mim/tools'
+    # A network after one epoch finds nothing above the usual threshold.
+    options = ['--cfg-options', f'data_root={shapes_root}/', 'model.test_cfg.score_thr=0']
+    environ = dict(PYTHONPATH=str(site), PYTHON=sys.executable, PORT='29517')
+    train = ['bash', tools / 'dist_train.sh', tiny_det, 1, '--work-dir', 'work', *options]
+    run(*train, cwd=tmp_path, **environ)
+    test = [tools / 'test.py', tiny_det, 'work/epoch_1.pth', '--work-dir', 'work', *options]
+    run(sys.executable, *test, cwd=tmp_path, **environ)
+    assert 'coco/bbox_mAP' in json.loads((tmp_path / 'work/metrics.json').read_text())
+
+
+#: Arguments and exit status of the tools that an installation has in addition to train and test.
+OTHER_TOOLS = {
+    'analysis_tools/get_flops.py': (['mmela::det/yolox/yolox_nano-ela-t_bccd.py'], 0),
+    'analysis_tools/attention_walk.py': ([], 0),
+    'model_converters/ela_code_yolox.py': (['nothing.pth', 'out.pth'], 2),
+    'model_converters/megvii_yolox.py': (['nothing.pth', 'out.pth'], 2),
+    'model_converters/publish_model.py': (['nothing.pth', 'out.pth'], 2),
+    'dataset_converters/voc_to_coco.py': (['nothing'], 2),
+    'dataset_converters/voc_aug.py': (['nothing', 'nothing'], 2),
+}
+
+
+@pytest.mark.long
+def test_the_other_tools_work_from_an_installation(site, tmp_path):
+    """In one process, because importing a toolbox takes most of the time."""
+    code = f"""
+import os, runpy, sys
+import mmela
+print(mmela.__file__)
+for name, (arguments, _) in {OTHER_TOOLS!r}.items():
+    path = os.path.join({str(site)!r}, 'mmela/.mim/tools', name)
+    sys.argv, sys.path[0] = [path, *arguments], os.path.dirname(path)
+    try:
+        runpy.run_path(path, run_name='__main__')
+    except SystemExit as end:
+        print('status', name, end.code)
+"""
+    done = start(sys.executable, '-c', code, cwd=tmp_path, PYTHONPATH=str(site))
+    assert done.stdout.startswith(str(site)), done.stderr
+    statuses = dict(line.split()[1:] for line in done.stdout.splitlines() if 'status' in line)
+    assert statuses == {name: str(status) for name, (_, status) in OTHER_TOOLS.items()}, done.stderr
 
 
 def test_an_editable_installation_links_configs_so_that_edits_count(tree, tmp_path):

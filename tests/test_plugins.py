@@ -1,4 +1,4 @@
-"""The grammar of a ``plugins`` list and every sentence it answers a mistake with."""
+"""The grammar of a ``plugins`` list: what it means, and the errors for invalid entries."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mmela import ELA
 from mmela.errors import ConfigError
 from mmela.plugins import (
     add_plugins,
-    at,
     build_plugin,
     init_with_plugins,
     parse_plugins,
+    plugins_at,
     run_plugins,
 )
 
@@ -26,13 +26,13 @@ def parse(plugins):
 
 
 def parse_places(plugins):
-    """An owner whose positions count places of their own, such as a neck."""
+    """A network with other places at each position, such as a neck."""
     return parse_plugins(
         plugins,
         owner='mmela.Neck',
         positions=('inputs', 'after_concat', 'after_block'),
         num_stages=dict(inputs=3, after_concat=4, after_block=4),
-        default_stages=dict(after_block=(False, True, True, False)),
+        available=dict(after_block=((False, True, True, False), 'the inner two')),
         allow_several=True,
         allow_share=True,
     )
@@ -56,8 +56,8 @@ def test_entries_are_found_by_position_and_stage_in_order():
             dict(cfg=dict(ELA_T, postfix=2), position='after_conv2', stages=[False, True, True]),
         ]
     )
-    assert [p.cfg.get('postfix') for p in at(plugins, 'after_conv2', 1)] == [1, 2]
-    assert [p.cfg.get('postfix') for p in at(plugins, 'after_conv2', 0)] == [1]
+    assert [p.cfg.get('postfix') for p in plugins_at(plugins, 'after_conv2', 1)] == [1, 2]
+    assert [p.cfg.get('postfix') for p in plugins_at(plugins, 'after_conv2', 0)] == [1]
 
 
 @pytest.mark.parametrize('several', [('inputs', 'after_concat'), ['inputs', 'after_concat']])
@@ -72,14 +72,14 @@ def test_an_entry_with_several_positions_is_one_at_each_of_them(several):
 
 
 def test_stages_of_several_positions_count_the_places_of_each():
-    flags = (True, False, False, False)
+    flags = (False, True, False, False)
     plugins = parse_places(
         [dict(cfg=ELA_T, position=('after_concat', 'after_block'), stages=flags)]
     )
     assert [p.stages for p in plugins] == [flags, flags]
 
 
-def test_stages_left_out_mean_what_the_owner_says_they_do():
+def test_stages_left_out_mean_those_that_have_the_position():
     (plugin,) = parse_places([dict(cfg=ELA_T, position='after_block')])
     assert plugin.stages == (False, True, True, False)
 
@@ -109,103 +109,85 @@ def test_plugin_layers_of_mmcv_are_plugins_too():
 
 
 ENTRY = dict(cfg=ELA_T, position='after_conv1')
-PARSING = {
-    r'plugins of mmela.Net must be a list': dict(ENTRY),
-    r"must be a list .* and 'mmela.ELA' was given": 'mmela.ELA',
-    r'plugins\[0\] of mmela.Net must be dict\(cfg=': ['mmela.ELA'],
-    r"plugins\[1\] of mmela.Net lacks 'position'": [ENTRY, dict(cfg=ELA_T)],
-    r"plugins\[0\] of mmela.Net lacks 'cfg'": [dict(position='after_conv1')],
-    r"a key 'type'.*write it inside cfg": [dict(type='mmela.ELA', position='after_conv1')],
-    r"a key 'stage'.*did you mean 'stages'": [dict(ENTRY, stage=(True,) * 3)],
-    r"no position 'after_conf2'.*did you mean 'after_conv2'": [
-        dict(cfg=ELA_T, position='after_conf2')
-    ],
-    r'positions are after_conv1, after_conv2\.': [dict(cfg=ELA_T, position='neck')],
-    r'one bool for each of the 3 stages, such as \(False, True, True\), and \(True,\)': [
-        dict(ENTRY, stages=(True,))
-    ],
-    r'one bool for each of the 3 stages.* and \(0, 1, 1\)': [dict(ENTRY, stages=(0, 1, 1))],
-    r"cfg must be a dict with the layer's type": [dict(cfg='mmela.ELA', position='after_conv1')],
-}
-NEEDS_ONE_POSITION = {
-    r"takes one position, and \('after_conv1', 'after_conv2'\) was given: write an entry": [
-        dict(cfg=ELA_T, position=('after_conv1', 'after_conv2'))
-    ],
-    r"a key 'share', and an entry takes cfg, position, stages: its places cannot share": [
-        dict(ENTRY, share=True)
-    ],
-}
-PLACES = {
-    r"no position 'after_cat'.*did you mean 'after_concat'": [
-        dict(cfg=ELA_T, position=('inputs', 'after_cat'))
-    ],
-    r"no position \('inputs', 5\); the positions are inputs, after_concat, after_block": [
-        dict(cfg=ELA_T, position=('inputs', 5))
-    ],
-    r'one position or several different ones of inputs, .*, and \[\] was given': [
-        dict(cfg=ELA_T, position=[])
-    ],
-    r"several different ones of .*, and \('inputs', 'inputs'\) was given": [
-        dict(cfg=ELA_T, position=('inputs', 'inputs'))
-    ],
-    r'stages cannot be meant for all of its positions, as inputs has 3 places and after_concat has '
-    r'4 places; leave stages out': [
-        dict(cfg=ELA_T, position=('inputs', 'after_concat'), stages=(True, True, True))
-    ],
-    r'one bool for each of the 3 places of inputs, such as \(False, True, True\)': [
-        dict(cfg=ELA_T, position='inputs', stages=(True,) * 4)
-    ],
-    r"share must be True or False, and 'width' was given": [
-        dict(cfg=ELA_T, position='inputs', share='width')
-    ],
-    r"a key 'shared', and an entry takes .*did you mean 'share'": [
-        dict(cfg=ELA_T, position='inputs', shared=True)
-    ],
-}
-BUILDING = {
-    r"'mmela.Ela' is not a name of mmela.*did you mean 'ELA'": dict(type='mmela.Ela'),
-    r"no layer is registered as 'ContextBlok'.*did you mean 'ContextBlock'": dict(
-        type='ContextBlok'
+#: An invalid list, and what the message has to name: the entry, the key or value, and the fix.
+INVALID = [
+    (dict(ENTRY), ['plugins of mmela.Net', 'list']),
+    ('mmela.ELA', ['plugins of mmela.Net', 'list', "'mmela.ELA'"]),
+    (['mmela.ELA'], ['plugins[0] of mmela.Net', 'dict(cfg=']),
+    ([ENTRY, dict(cfg=ELA_T)], ['plugins[1] of mmela.Net', "'position'"]),
+    ([dict(position='after_conv1')], ['plugins[0] of mmela.Net', "'cfg'"]),
+    ([dict(type='mmela.ELA', position='after_conv1')], ["'type'", 'write it inside cfg']),
+    ([dict(ENTRY, stage=(True,) * 3)], ["'stage'", "did you mean 'stages'"]),
+    ([dict(cfg=ELA_T, position='after_conf2')], ["'after_conf2'", "did you mean 'after_conv2'"]),
+    ([dict(cfg=ELA_T, position='neck')], ['after_conv1, after_conv2', "'neck'"]),
+    ([dict(ENTRY, stages=(True,))], ['stages', '3 stages', '(False, True, True)', '(True,)']),
+    ([dict(ENTRY, stages=(0, 1, 1))], ['stages', '3 stages', '(0, 1, 1)']),
+    ([dict(cfg='mmela.ELA', position='after_conv1')], ['cfg', "dict(type='mmela.ELA')"]),
+    (
+        [dict(cfg=ELA_T, position=('after_conv1', 'after_conv2'))],
+        ['one position', "('after_conv1', 'after_conv2')", 'postfix'],
     ),
-    r'ContextBlock does not take these arguments \(AssertionError': dict(
-        type='ContextBlock', ratio=0.25, pooling_type='x'
+    ([dict(ENTRY, share=True)], ['cfg, position, stages', "'share'", 'leave share out']),
+]
+INVALID_PLACES = [
+    (('inputs', 'after_cat'), {}, ["'after_cat'", "did you mean 'after_concat'"]),
+    (('inputs', 5), {}, ["('inputs', 5)", 'inputs, after_concat, after_block']),
+    ([], {}, ['position', '[]']),
+    (('inputs', 'inputs'), {}, ['different', "('inputs', 'inputs')"]),
+    (
+        ('inputs', 'after_concat'),
+        dict(stages=(True, True, True)),
+        ['3 at inputs', '4 at after_concat', 'leave stages out'],
     ),
-    r'in_channels is the width of the place, 64 here': dict(ELA_T, in_channels=32),
-    r"postfix becomes part of a name.*'\.2' was given": dict(ELA_T, postfix='.2'),
-    r'postfix becomes part of a name.*None was given': dict(ELA_T, postfix=None),
-    r"unexpected keyword argument 'varient'; did you mean 'variant'": dict(ELA_T, varient='T'),
-    r'kernel_size must be odd': dict(ELA_T, kernel_size=4),
-}
+    ('inputs', dict(stages=(True,) * 4), ['3 places of inputs', '(False, True, True)']),
+    ('inputs', dict(share='width'), ['share', 'True or False', "'width'"]),
+    ('inputs', dict(shared=True), ["'shared'", "did you mean 'share'"]),
+    (
+        'after_block',
+        dict(stages=(True,) * 4),
+        ['after_block', '(False, True, True, False)', 'the inner two', 'leave stages out'],
+    ),
+]
+INVALID_LAYERS = [
+    (dict(type='mmela.Ela'), ["'mmela.Ela'", "did you mean 'ELA'"]),
+    (dict(type='ContextBlok'), ["'ContextBlok'", "did you mean 'ContextBlock'"]),
+    (
+        dict(type='ContextBlock', ratio=0.25, pooling_type='x'),
+        ['ContextBlock does not take these arguments', 'AssertionError'],
+    ),
+    (dict(ELA_T, in_channels=32), ['leave in_channels out', '64']),
+    (dict(ELA_T, postfix='.2'), ['postfix', "'.2'"]),
+    (dict(ELA_T, postfix=None), ['postfix', 'None']),
+    (dict(ELA_T, varient='T'), ["'varient'", "did you mean 'variant'"]),
+    (dict(ELA_T, kernel_size=4), ['kernel_size']),
+]
 
 
-@pytest.mark.parametrize('sentence', PARSING)
-def test_a_wrong_entry_is_answered_with_a_sentence(sentence):
-    with pytest.raises(ConfigError, match=sentence):
-        parse(PARSING[sentence])
+@pytest.mark.parametrize('plugins, named', INVALID)
+def test_an_invalid_entry_is_an_error_that_names_key_and_fix(plugins, named):
+    with pytest.raises(ConfigError) as error:
+        parse(plugins)
+    assert [text for text in named if text not in str(error.value)] == []
 
 
-@pytest.mark.parametrize('sentence', NEEDS_ONE_POSITION)
-def test_an_owner_with_one_layer_a_place_is_told_so_with_a_sentence(sentence):
-    with pytest.raises(ConfigError, match=r'plugins\[0\] of mmela.Net .*' + sentence):
-        parse(NEEDS_ONE_POSITION[sentence])
+@pytest.mark.parametrize('position, others, named', INVALID_PLACES)
+def test_invalid_places_are_an_error_that_names_key_and_fix(position, others, named):
+    with pytest.raises(ConfigError, match=r'plugins\[0\] of mmela.Neck') as error:
+        parse_places([dict(cfg=ELA_T, position=position, **others)])
+    assert [text for text in named if text not in str(error.value)] == []
 
 
-@pytest.mark.parametrize('sentence', PLACES)
-def test_wrong_places_are_answered_with_a_sentence(sentence):
-    with pytest.raises(ConfigError, match=r'plugins\[0\] of mmela.Neck.*' + sentence):
-        parse_places(PLACES[sentence])
-
-
-@pytest.mark.parametrize('sentence', BUILDING)
-def test_a_wrong_layer_is_answered_with_a_sentence(sentence):
-    (plugin,) = parse([dict(cfg=BUILDING[sentence], position='after_conv1')])
-    with pytest.raises(ConfigError, match=r'plugins\[0\] of mmela.Net: .*' + sentence):
+@pytest.mark.parametrize('cfg, named', INVALID_LAYERS)
+def test_an_invalid_layer_is_an_error_that_names_key_and_fix(cfg, named):
+    (plugin,) = parse([dict(cfg=cfg, position='after_conv1')])
+    with pytest.raises(ConfigError, match=r'plugins\[0\] of mmela.Net: ') as error:
         build_plugin(plugin, 64)
+    assert [text for text in named if text not in str(error.value)] == []
 
 
 def test_two_layers_of_one_name_need_a_postfix():
     plugins = parse([ENTRY, ENTRY])
-    with pytest.raises(ConfigError, match=r"plugins\[1\].*'ela' already.*postfix='2'"):
+    with pytest.raises(ConfigError, match=r"plugins\[1\].*'ela' is taken.*postfix='2'"):
         add_plugins(nn.Module(), plugins, 64)
 
 

@@ -1,7 +1,7 @@
-"""The COCO and VOC configs as they are, on a few genuine photographs: trained, then tested.
+"""The COCO and VOC configs, trained and tested on a few real photographs.
 
-Only the length is cut, nothing is downloaded, and as next to nothing was learned every box counts,
-however low its score.
+Only the schedule is shortened and nothing is downloaded. The networks have learned next to nothing,
+so boxes of any score count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ YOLOX = 'configs/det/yolox/yolox_nano-ela-t_8xb8-300e_coco.py'
 YOLOX_VOC = 'configs/det/yolox/yolox_nano_voc0712.py'
 FASTER_RCNN = 'configs/det/faster_rcnn/faster-rcnn_r50-ela-b-c3-c5_fpn_1x_coco.py'
 DEEPLAB = 'configs/seg/deeplabv3/deeplabv3_r50-d8-ela-s-c3-c5_4xb4-20k_voc12aug-512x512.py'
-#: What COCO calls differently; the other twelve classes of VOC have the same name in both.
+#: The classes with another name in COCO; the other fourteen of VOC have the same name in both.
 VOC_NAMES = {
     'airplane': 'aeroplane',
     'couch': 'sofa',
@@ -46,7 +46,7 @@ def shared(name):
 
 
 def run(tool, folder, *words):
-    """Runs a tool in a folder of its own and returns what it wrote."""
+    """Runs a tool in a folder and returns its output."""
     done = subprocess.run(
         [sys.executable, str(ROOT / 'tools' / tool), *map(str, words)],
         cwd=folder,
@@ -76,7 +76,7 @@ def train_and_test(folder, config, checkpoint, options, train_options=()):
 def assert_trained(losses, validated, tested, metrics):
     assert losses and all(math.isfinite(loss) for loss in losses)
     for name in metrics:
-        # The checkpoint holds what the validation of its training saw, averaged weights included.
+        # The checkpoint holds the weights of the last validation, averaged weights included.
         assert tested[name] == pytest.approx(validated[name], abs=1e-4), name
 
 
@@ -91,7 +91,7 @@ def test_yolox_nano_with_ela_on_coco(tmp_path):
         YOLOX,
         'epoch_1.pth',
         options,
-        # Else mosaic would be switched off at once, as it is in the last epochs.
+        # Otherwise mosaic would be off from the start, as in the last epochs.
         ('train_cfg.max_epochs=1', 'custom_hooks.0.num_last_epochs=0'),
     )
     assert_trained(*outcome, ['coco/bbox_mAP', 'coco/bbox_mAP_50'])
@@ -122,7 +122,7 @@ def test_deeplabv3_r50_with_ela_on_voc12aug(tmp_path):
     lists = root / 'ImageSets' / 'Segmentation'
     words = ['model.pretrained=None']
     for index, name in enumerate(('train', 'aug')):
-        # 2010_006034.jpg lacks its last six bytes, and no decoder of the toolboxes takes it.
+        # 2010_006034.jpg is truncated, and the toolboxes cannot decode it.
         names = [n for n in (lists / f'{name}.txt').read_text().split() if n != '2010_006034']
         (tmp_path / f'{name}.txt').write_text('\n'.join(names))
         words.append(f'train_dataloader.dataset.datasets.{index}.ann_file={tmp_path}/{name}.txt')
@@ -139,7 +139,7 @@ def test_deeplabv3_r50_with_ela_on_voc12aug(tmp_path):
 
 
 def write_voc(devkit, coco, year, images, **splits):
-    """COCO photographs with the boxes of VOC's classes, in VOC's layout."""
+    """Writes COCO photographs with the boxes of VOC's classes in VOC's layout."""
     classes = voc_classes()
     folder = devkit / f'VOC{year}'
     for name in ('Annotations', 'ImageSets/Main', 'JPEGImages'):

@@ -1,136 +1,41 @@
-"""What imports torchvision goes on where it does not fit, and whoever lacks it is told."""
+"""A missing or broken torchvision is named by the networks that need it."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
 
-HOOK = Path(__file__).resolve().parents[1] / 'tools' / 'setup_env'
-SIGNATURE = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
-WITH_HOOK = 'import torchvision_schemas; torchvision_schemas.activate(); '
-
-needs_mmpretrain = pytest.mark.skipif(
-    find_spec('mmpretrain') is None, reason="needs the extra: pip install 'mmela[cls]'"
-)
-needs_torchvision = pytest.mark.skipif(find_spec('torchvision') is None, reason='no torchvision')
-
-
-def run(code, *options, path=()):
-    """Runs code in a process of its own, where nothing is imported yet."""
-    env = os.environ | {'PYTHONPATH': os.pathsep.join(map(str, path))} if path else None
-    command = [sys.executable, *options, '-c', code]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
-
-
-def run_bare(code, *first):
-    """The same without the .pth files of the environment: the hook is there if `code` calls it."""
-    installed = [folder for folder in sys.path if folder.endswith('-packages')]
-    return run(code, '-S', path=[*first, HOOK, *installed])
-
-
-@pytest.fixture
-def torchvision_like(tmp_path):
-    """Makes a package that is built as torchvision is; `operators` are those that it can load."""
-
-    def make(*operators, described=('nms', 'qnms')):
-        folder = tmp_path / 'torchvision'
-        folder.mkdir()
-        (folder / '__init__.py').write_text('from . import extension, _meta_registrations\n')
-        load = "import torch\nlibrary = torch.library.Library('torchvision', 'DEF')\n"
-        for name in operators:
-            load += f'library.define({name + SIGNATURE!r})\n'
-            load += f"library.impl('{name}', lambda boxes, scores, iou: scores * 2, 'CPU')\n"
-        (folder / 'extension.py').write_text(load if operators else '')
-        describe = 'import torch\n'
-        for name in described:
-            describe += f"torch.library.register_fake('torchvision::{name}')(lambda *a: a[1])\n"
-        (folder / '_meta_registrations.py').write_text(describe)
-        return tmp_path
-
-    return make
-
-
-IMPORT = 'import torch, torchvision; print("imported", hasattr(torch.ops.torchvision, "qnms")); '
-CALL = 'print(torch.ops.torchvision.nms(torch.zeros(1, 4), torch.ones(1), 0.5).tolist())'
-
-
-def test_operators_that_cannot_be_loaded_no_longer_stop_the_import(torchvision_like):
-    folder = torchvision_like()
-    without = run_bare(IMPORT, folder)
-    assert 'operator torchvision::nms does not exist' in without.stderr
-    assert run_bare(WITH_HOOK + IMPORT, folder).stdout == 'imported True\n'
-
-
-def test_an_operator_that_is_only_declared_cannot_be_called(torchvision_like):
-    result = run_bare(WITH_HOOK + IMPORT + CALL, torchvision_like())
-    assert "Could not run 'torchvision::nms'" in result.stderr and result.returncode
-
-
-def test_a_torchvision_that_loads_its_operators_is_left_alone(torchvision_like):
-    """As one of an older kind, without the second operator: nothing is declared for it either."""
-    folder = torchvision_like('nms', described=['nms'])
-    result = run_bare(WITH_HOOK + IMPORT + CALL, folder)
-    assert result.stdout == 'imported False\n[2.0]\n', result.stderr
-
-
-def test_the_hook_loads_nothing_before_torchvision_is_imported():
-    code = WITH_HOOK + 'import sys; print({"torch", "torchvision"} & set(sys.modules))'
-    assert run_bare(code).stdout == 'set()\n'
-
-
-@needs_torchvision
-def test_the_installed_torchvision_works_or_says_that_its_operators_are_missing():
-    code = (
-        'import torch, torchvision\n'
-        'print(torchvision.transforms.functional.hflip(torch.tensor([[[1, 2]]])).tolist())\n'
-        'boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8]])\n'
-        'try:\n    print(torchvision.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5).tolist())\n'
-        'except RuntimeError as error:\n    print(str(error).split(".")[0])'
-    )
-    lines = run_bare(WITH_HOOK + code).stdout.splitlines()
-    assert lines in (['[[[2, 1]]]', '[0]'], ['[[[2, 1]]]', "Couldn't load custom C++ ops"])
-
-
-@needs_mmpretrain
-@needs_torchvision
-def test_the_toolboxes_can_be_imported_together_without_mmela():
-    code = (
-        'import sys, mmdet.models, mmseg.models, mmpretrain.models; print("mmela" in sys.modules)'
-    )
-    result = run(code)
-    assert (result.returncode, result.stdout) == (0, 'False\n'), result.stderr[-2000:]
+pytestmark = pytest.mark.long
 
 
 def look_up(*names, after):
-    """What a person is shown who uses networks of mmela; the code `after` runs before."""
+    """What a user of networks of mmela is shown; the code `after` runs before."""
     code = (
         'import mmela\nfrom mmengine.registry import MODELS\n'
         f'for name in {names}:\n'
         '    try:\n        print(MODELS.get(f"mmela.{name}").__name__)\n'
         '    except mmela.errors.ConfigError as error:\n        print(error)'
     )
-    result = run(f'import sys\n{after}\n{code}')
+    command = [sys.executable, '-c', f'import sys\n{after}\n{code}']
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
 
 
-@needs_mmpretrain
-def test_a_torchvision_that_does_not_fit_is_named_as_the_one_to_mend(tmp_path):
+@pytest.mark.skipif(find_spec('mmpretrain') is None, reason='MMPreTrain is not installed')
+@pytest.mark.parametrize('name', ['DetResNet', 'ClsResNet'])
+def test_a_torchvision_that_does_not_fit_is_named_with_the_command_that_fixes_it(name, tmp_path):
     broken = tmp_path / 'torchvision'
     broken.mkdir()
     message = 'operator torchvision::nms does not exist'
     (broken / '__init__.py').write_text(f'raise RuntimeError({message!r})')
-    names = ('DetResNet', 'ClsResNet')
-    lines = look_up(*names, after=f'sys.path.insert(0, {str(tmp_path)!r})')
-    for name, said in zip(names, lines, strict=True):
-        assert f"'mmela.{name}' needs" in said and message in said
-        assert f'`pip install torch=={torch.__version__.split("+")[0]} torchvision' in said
+    (shown,) = look_up(name, after=f'sys.path.insert(0, {str(tmp_path)!r})')
+    assert f"'mmela.{name}' needs" in shown and message in shown
+    assert f'`pip install torch=={torch.__version__.split("+")[0]} torchvision' in shown
 
 
 def test_without_the_extra_only_classification_stops_and_names_it():

@@ -1,8 +1,9 @@
-"""Give ELA to two trained networks and fine-tune them; two CPU cores are enough."""
+"""Add ELA to two trained networks and fine-tune them; two CPU cores are enough."""
 
 import argparse
 import sys
-from pathlib import Path
+
+from tool_imports import ROOT, mmela_imports
 
 
 def main() -> int:
@@ -12,12 +13,11 @@ def main() -> int:
         The exit status; 2 if a step failed.
     """
     argparse.ArgumentParser(description=__doc__).parse_args()
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `demo/` lies in the checkout
-    from demo import run_demo
-    from mmela import engine
-
+    with mmela_imports(checkout=True):
+        from demo import run_demo
+        from mmela import engine
     with engine.exit_on_user_error():
-        run_demo(Path(__file__).resolve().parents[1])
+        run_demo(ROOT)
     return 0
 
 

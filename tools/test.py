@@ -4,22 +4,24 @@ import argparse
 import os
 import sys
 
+from tool_imports import mmela_imports
+
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line; the flags are those of the toolboxes' own scripts."""
+    """Parses the command line, which has the flags of the toolboxes' own scripts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, or a name such as mmdet::yolox/...')
-    parser.add_argument('checkpoint', help='checkpoint file or address')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--work-dir', help='folder for metrics.json and the log')
     parser.add_argument(
         '--out',
-        help='keep the predictions: a .pkl in detection and classification, a folder of label '
+        help='save the predictions: a .pkl file in detection and classification, a folder of label '
         'maps in segmentation',
     )
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--show-dir', help='folder for images with the predictions')
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds between pictures (default: 2)'
+        '--wait-time', type=float, default=2, help='seconds per image with --show (default: 2)'
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument(
@@ -31,9 +33,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    parser.add_argument(
-        '--no-data-check', action='store_true', help='do not look for the data first'
-    )
+    parser.add_argument('--no-data-check', action='store_true', help='skip the check of the data')
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
@@ -43,15 +43,11 @@ def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status; 2 for a mistake in what was asked for.
+        The exit status; 2 after a user error.
     """
     args = parse_args()
-    try:
+    with mmela_imports():
         from mmela import engine
-    except ImportError as error:
-        hint = f'; install it: pip install -e {os.path.dirname(os.path.dirname(__file__)) or "."}'
-        print(f'error: {error}{hint if error.name == "mmela" else ""}', file=sys.stderr)
-        return 2
     with engine.exit_on_user_error(args.launcher):
         cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.show or args.show_dir:

@@ -4,9 +4,11 @@ import argparse
 import os
 import sys
 
+from tool_imports import mmela_imports
+
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line; the flags are those of the toolboxes' own scripts."""
+    """Parses the command line, which has the flags of the toolboxes' own scripts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, or a name such as mmdet::yolox/...')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
@@ -14,14 +16,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the real batch size; the config needs auto_scale_lr',
+        help='scale the learning rate to the actual batch size; the config needs auto_scale_lr',
     )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a value, from the latest in the work dir',
+        help='resume from a checkpoint; without a value, from the latest in the work dir',
     )
     parser.add_argument(
         '--cfg-options',
@@ -32,9 +34,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    parser.add_argument(
-        '--no-data-check', action='store_true', help='do not look for the data first'
-    )
+    parser.add_argument('--no-data-check', action='store_true', help='skip the check of the data')
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
@@ -44,15 +44,11 @@ def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status; 2 for a mistake in what was asked for.
+        The exit status; 2 after a user error.
     """
     args = parse_args()
-    try:
+    with mmela_imports():
         from mmela import engine
-    except ImportError as error:
-        hint = f'; install it: pip install -e {os.path.dirname(os.path.dirname(__file__)) or "."}'
-        print(f'error: {error}{hint if error.name == "mmela" else ""}', file=sys.stderr)
-        return 2
     with engine.exit_on_user_error(args.launcher):
         cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.amp:

@@ -1,4 +1,4 @@
-"""Plugin layers: Efficient Local Attention and what it is compared with."""
+"""Plugin layers: Efficient Local Attention and the baselines of its paper."""
 
 from mmela.attentions.base import Attention
 from mmela.attentions.cbam import CBAM

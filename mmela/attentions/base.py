@@ -1,4 +1,4 @@
-"""What every attention of mmela is: a map, weighed with gates."""
+"""The base class of all attentions: a map that is multiplied by gates."""
 
 from __future__ import annotations
 
@@ -18,26 +18,35 @@ from mmela.ops.reference import without_autocast
 
 
 class Attention(BaseModule):
-    """A layer that multiplies a map with gates, which it computes from the map.
+    """A layer that computes gates from a map and multiplies the map by them.
 
     .. code-block:: none
 
         x (N, C, H, W) --> gates, each of which broadcasts against x --> x * gate_1 * gate_2 * ...
 
-    A subclass computes the gates in :meth:`_gates`. They are computed in float32 (float64 for a
-    float64 map), under autocast and with half precision parameters too, and are cast to the dtype
-    of the map last.
+    To write an attention of your own, subclass this and implement :meth:`_gates`. The residual
+    forms, the check of the input, :meth:`gate`, attention maps and the load report come with it;
+    ``_abbr_`` names the layer in state dicts.
 
     Args:
         in_channels: Channels C of the map.
-        residual: What leaves the layer, ``a`` being the weighed map. ``False``: ``a``. ``True``:
-            ``x + a``. ``'scaled'``: ``x + scale * a`` with a parameter ``scale`` of shape (C,)
-            that starts at zero, so that the layer starts as the identity and spoils no pretrained
-            weights.
+        residual: The output of the layer, where ``a`` is ``x`` times the gates. ``False``: ``a``.
+            ``True``: ``x + a``. ``'scaled'``: ``x + scale * a`` with a parameter ``scale`` of shape
+            (C,) that starts at zero: the layer starts as the identity, so a pretrained network
+            starts where it was.
         init_cfg: Initialization config of MMEngine.
 
     Raises:
-        ConfigError: If an argument cannot be used.
+        ConfigError: If an argument is invalid.
+
+    Examples:
+        >>> import torch
+        >>> class MeanGate(Attention):
+        ...     _abbr_ = 'mean_gate'
+        ...     def _gates(self, x):
+        ...         return (torch.sigmoid(x.float().mean((2, 3), keepdim=True)),)  # (N, C, 1, 1)
+        >>> MeanGate(64, residual='scaled')(torch.rand(2, 64, 32, 48)).shape
+        torch.Size([2, 64, 32, 48])
     """
 
     def __init__(
@@ -47,30 +56,27 @@ class Attention(BaseModule):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(init_cfg)
-        check_count('in_channels', in_channels)
+        self.in_channels = check_count('in_channels', in_channels)
         # Membership alone would accept 0 and 1, which are equal to False and True.
         if not isinstance(residual, bool) and residual != 'scaled':
-            raise ConfigError(
-                f"residual must be False, True or 'scaled', and {residual!r} was given."
-            )
-        self.in_channels = in_channels
+            raise ConfigError(f"residual: expected False, True or 'scaled', got {residual!r}.")
         self.residual = residual
         if residual == 'scaled':
-            self.scale = nn.Parameter(torch.zeros(in_channels))
+            self.scale = nn.Parameter(torch.zeros(self.in_channels))
         else:
             self.register_parameter('scale', None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weighs a map.
+        """Multiplies a map by its gates.
 
         Args:
             x: Feature map of shape (N, C, H, W).
 
         Returns:
-            The attended map: shape, dtype, device and memory format of ``x``.
+            The map with attention: shape, dtype, device and memory format of ``x``.
 
         Raises:
-            ConfigError: If ``x`` is not of that shape.
+            ConfigError: If ``x`` has another shape.
         """
         self._check_input(x)
         with without_autocast(x):
@@ -78,10 +84,9 @@ class Attention(BaseModule):
         return apply_gates(x, *gates, scale=self.scale, residual=bool(self.residual))
 
     def gate(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The gates of a map, for looking at.
+        """Returns the gates that ``forward`` uses, for inspection.
 
-        They are those that ``forward`` would use. Looking leaves the running statistics of a
-        BatchNorm alone, in training too.
+        The running statistics of a BatchNorm do not change, in training mode either.
 
         Args:
             x: Feature map of shape (N, C, H, W).
@@ -91,21 +96,34 @@ class Attention(BaseModule):
             against ``x``, and their product is the attention map.
 
         Raises:
-            ConfigError: If ``x`` is not of that shape.
+            ConfigError: If ``x`` has another shape.
         """
         self._check_input(x)
-        with without_autocast(x), _running_statistics_at_rest(self):
+        with without_autocast(x), _frozen_running_statistics(self):
             return self._gates(x)
 
     def _gates(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The gates of a map that was checked; autocast is off."""
+        """Computes the gates of a map; to be implemented by subclasses.
+
+        Gates are computed in float32, in float64 for a float64 map, whatever the dtype of the
+        parameters: see :func:`mmela.ops.reference.gate_dtype` for the dtype and
+        :func:`mmela.attentions.gate_layers.run` to run a layer in it. ``forward`` casts them to the
+        dtype of the map.
+
+        Args:
+            x: Feature map of shape (N, C, H, W). Its shape was checked, and autocast is off.
+
+        Returns:
+            One or several gates, each of which broadcasts against ``x``: (N, C, 1, 1) for a gate
+            per channel, (N, 1, H, W) per place, (N, C, H, 1) per channel and row.
+        """
         raise NotImplementedError
 
     def _check_input(self, x: Tensor) -> None:
         if x.dim() != 4 or x.size(1) != self.in_channels:
             raise ConfigError(
-                f'{self._label} takes a map of shape (N, {self.in_channels}, H, W), and one of '
-                f'shape {tuple(x.shape)} was given.'
+                f'{self._label}: expected a map of shape (N, {self.in_channels}, H, W), got '
+                f'{tuple(x.shape)}; set in_channels to the width of the map.'
             )
 
     @property
@@ -113,13 +131,13 @@ class Attention(BaseModule):
         return f'{type(self).__name__}({self.in_channels})'
 
     def extra_repr(self) -> str:
-        """What the submodules do not show."""
+        """The arguments that the submodules do not show."""
         return f'residual={self.residual!r}'
 
 
 @contextmanager
-def _running_statistics_at_rest(module: nn.Module) -> Iterator[None]:
-    """Lets BatchNorms in training use the statistics of the batch without keeping them."""
+def _frozen_running_statistics(module: nn.Module) -> Iterator[None]:
+    """Makes BatchNorms in training mode use the statistics of the batch without storing them."""
     norms = [
         norm
         for norm in module.modules()

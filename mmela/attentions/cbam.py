@@ -22,8 +22,8 @@ class CBAM(Attention):
     """Convolutional Block Attention Module.
 
     Paper: Woo, Park, Lee and Kweon, "CBAM: Convolutional Block Attention Module",
-    arXiv 1807.06521. Authors' code: ``MODELS/cbam.py`` of ``Jongchan/attention-module``. A gate
-    for each channel, then, from the map so refined, a gate for each place:
+    arXiv 1807.06521. Authors' code: ``MODELS/cbam.py`` of ``Jongchan/attention-module``. A gate per
+    channel refines the map, and a gate per place is computed from the refined map:
 
     .. code-block:: none
 
@@ -33,29 +33,27 @@ class CBAM(Attention):
         y_s = sigmoid(bn(conv([max of r over C, mean of r over C])))         (N, 1, H, W)
         out = r * y_s
 
-    The paper's formula has no norm behind the spatial convolution, the authors' code has: a
-    BatchNorm of momentum 0.01. PyTorch refuses its statistics in training for a batch of one with
-    a 1x1 map; here the spatial gate is the sigmoid of the norm's bias then.
-
-    The norm's weight is zero after ``init_weights()``, as in the authors' ResNet: the spatial gate
-    starts as 1/2 everywhere. The other weights start as PyTorch makes them, unless a parent's
-    rule for Conv2d reaches ``conv``.
+    The norm behind the spatial convolution is in the authors' code, a BatchNorm of momentum 0.01,
+    and not in the paper's formula. For a 1x1 map and a batch of one its output in training mode is
+    its bias. After ``init_weights()`` its weight is zero, as in the authors' ResNet, so the spatial
+    gate starts as 1/2 everywhere. The other weights start with PyTorch's default, unless the rule
+    of a network for its Conv2d initialises ``conv``.
 
     Differences from the authors' code: a width below ``reduction`` keeps one hidden channel, where
-    theirs would have none; of equal maxima each gets an equal part of the gradient, where theirs
-    gives all to one; their biases start at zero; the options for other poolings and for the
-    channel gate alone are left out.
+    theirs would have none; equal maxima share the gradient, where theirs gives it to one of them;
+    their biases start at zero; the options for other poolings and for the channel gate alone are
+    left out.
 
     Args:
         in_channels: Channels C of the map.
         reduction: The hidden layer has ``max(C // reduction, 1)`` channels.
         kernel_size: Odd size of the spatial convolution.
         norm_cfg: Norm behind it; None for none, as in the paper's formula.
-        residual: What leaves the layer, see :class:`mmela.attentions.base.Attention`.
+        residual: The output of the layer, see :class:`mmela.attentions.base.Attention`.
         init_cfg: Initialization config of MMEngine; None means the start described above.
 
     Raises:
-        ConfigError: If an argument cannot be used.
+        ConfigError: If an argument is invalid.
 
     Examples:
         >>> import torch
@@ -78,30 +76,18 @@ class CBAM(Attention):
         if init_cfg is None:
             init_cfg = dict(type='Constant', layer='_BatchNorm', val=0)
         super().__init__(in_channels, residual, init_cfg)
-        check_count('reduction', reduction)
-        check_kernel_size(kernel_size)
-        hidden = max(in_channels // reduction, 1)
-        self.fc1 = nn.Linear(in_channels, hidden)
-        self.fc2 = nn.Linear(hidden, in_channels)
+        kernel_size = check_kernel_size(kernel_size)
+        hidden = max(self.in_channels // check_count('reduction', reduction), 1)
+        self.fc1 = nn.Linear(self.in_channels, hidden)
+        self.fc2 = nn.Linear(hidden, self.in_channels)
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.norm_name, norm = build_norm(norm_cfg, 1, owner=self._label)
         self.add_module(self.norm_name, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weighs a map by channel, then by place.
-
-        Args:
-            x: Feature map of shape (N, C, H, W).
-
-        Returns:
-            The attended map: shape, dtype, device and memory format of ``x``.
-
-        Raises:
-            ConfigError: If ``x`` is not of that shape.
-        """
+        """As :meth:`Attention.forward`, but computes the refined map only once."""
         self._check_input(x)
         with without_autocast(x):
-            # The refined map is at hand: weighing x with both gates would compute it twice.
             out = self._refine(x, self._channel_gate(x))
             out = out * self._spatial_gate(out).to(x.dtype)
             if self.scale is not None:

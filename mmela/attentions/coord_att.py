@@ -17,7 +17,7 @@ from mmela.ops import strip_means
 from mmela.registry import MODELS
 
 _NORM_CFG = dict(type='BN')
-_MIN_HIDDEN = 8  # authors' code; the paper does not tell
+_MIN_HIDDEN = 8  # authors' code; not in the paper
 
 
 @MODELS.register_module()
@@ -26,8 +26,8 @@ class CoordAtt(Attention):
 
     Paper: Hou, Zhou and Feng, "Coordinate Attention for Efficient Mobile Network Design",
     arXiv 2103.02907. Authors' code: ``coordatt.py`` of ``houqb/CoordAttention``. Each axis is
-    pooled into a strip; the strips go through one hidden layer and a norm together, and each
-    through a convolution of its own:
+    pooled into a strip. A hidden layer and a norm encode both strips together; a convolution for
+    each turns them into gates:
 
     .. code-block:: none
 
@@ -36,39 +36,38 @@ class CoordAtt(Attention):
         y_h, y_w   = sigmoid(conv_h(f_h)), sigmoid(conv_w(f_w))    (N, C, H, 1), (N, C, 1, W)
         out        = x * y_h * y_w
 
-    The ELA paper (arXiv 2403.01123) objects to three things here: the BatchNorm, the reduced width,
-    and the dense 1x1 convolutions from the joined strips to the gates. The arguments change them
-    one at a time; with all of them changed the layer is :class:`mmela.ELA`.
-    ``docs/attention_zoo.md`` walks that way.
+    The ELA paper (arXiv 2403.01123) criticises the BatchNorm, the reduced width, and the dense 1x1
+    convolutions between the joined strips and the gates. The arguments change these one at a time;
+    with all of them changed the layer is :class:`mmela.ELA`, see ``docs/attention_zoo.md``.
 
-    The weights start as PyTorch makes them, unless a parent's rule for Conv2d reaches them, as the
-    loop of the authors' MobileNetV2 reaches theirs. A batch of one with a 1x1 map trains: joined,
-    its strips are two values, which a BatchNorm takes; apart, each is one value, which PyTorch
-    refuses, and here the norm gives its bias then.
+    The weights start with PyTorch's default, unless the rule of a network for its Conv2d
+    initialises them, as that of the authors' MobileNetV2 does. With ``joint=False`` a strip of a
+    1x1 map and a batch of one is a single value; the output of a BatchNorm in training mode is its
+    bias then.
 
     Differences from the authors' code: none in the function. With ``joint=False`` a BatchNorm in
-    training normalises each strip by its own statistics and moves the running ones twice.
+    training mode normalises each strip by its own statistics and updates the running ones twice.
 
     Args:
         in_channels: Channels C of the map.
         reduction: The hidden layer has ``max(C // reduction, 8)`` channels. None removes it: the
-            norm is C wide, the gates come straight from it, and h-swish, ``conv_h`` and ``conv_w``
-            are gone.
+            norm is C wide, the gates are the sigmoid of its output, and there is no h-swish,
+            ``conv_h`` or ``conv_w``.
         norm_cfg: The norm, such as ``dict(type='SyncBN')`` or ``dict(type='GN', num_groups=16)``;
             None for none.
-        joint: Whether ``conv1`` and the norm see both strips joined. False: each by itself, with
-            the same weights.
-        kernel_size: Odd length of ``conv1`` along a strip; above 1 it needs ``joint=False``, for
-            it would reach from the last row into the first column.
-        group_size: Channels in a group of ``conv1``: None for all in one, 1 for each by itself.
-            A number of groups, ``C // group_size``, that does not divide the widths falls to the
-            next divisor and says so once.
+        joint: Whether ``conv1`` and the norm run on both strips joined. False: on one after the
+            other, with the same weights.
+        kernel_size: Odd length of ``conv1`` along a strip. Above 1 it needs ``joint=False``, as it
+            would mix the last row with the first column.
+        group_size: Channels in a group of ``conv1``: None for one group, 1 for each channel alone.
+            If the number of groups, ``C // group_size``, does not divide the widths, the next
+            smaller divisor is used with a warning.
         bias: Whether ``conv1`` has a bias.
-        residual: What leaves the layer, see :class:`mmela.attentions.base.Attention`.
+        residual: The output of the layer, see :class:`mmela.attentions.base.Attention`.
         init_cfg: Initialization config of MMEngine.
 
     Raises:
-        ConfigError: If an argument cannot be used.
+        ConfigError: If an argument is invalid.
 
     Examples:
         >>> import torch
@@ -98,21 +97,19 @@ class CoordAtt(Attention):
         super().__init__(in_channels, residual, init_cfg)
         check_flag('joint', joint)
         check_flag('bias', bias)
-        check_kernel_size(kernel_size)
+        kernel_size = check_kernel_size(kernel_size)
         if joint and kernel_size > 1:
             raise ConfigError(
-                f'kernel_size={kernel_size} on joined strips would mix the last row with the first '
-                'column; give joint=False with it.'
+                f'expected kernel_size=1 with joint=True, got {kernel_size}, which would mix the '
+                'last row with the first column; set joint=False.'
             )
-        width = in_channels
+        in_channels = width = self.in_channels
         if reduction is not None:
-            check_count('reduction', reduction)
-            width = max(in_channels // reduction, _MIN_HIDDEN)
+            width = max(in_channels // check_count('reduction', reduction), _MIN_HIDDEN)
         groups = 1
         if group_size is not None:
-            check_count('group_size', group_size)
-            common = math.gcd(in_channels, width)
-            groups = divisor(self._label, 'groups', in_channels // group_size, common)
+            wanted = in_channels // check_count('group_size', group_size)
+            groups = divisor(self._label, 'groups', wanted, math.gcd(in_channels, width))
 
         self.joint = joint
         # A strip is a map of width 1, as in the authors' code: BatchNorm2d and their weights fit.
@@ -148,5 +145,5 @@ class CoordAtt(Attention):
         return z if self.conv_h is None else nn.functional.hardswish(z)
 
     def extra_repr(self) -> str:
-        """What the submodules do not show."""
+        """The arguments that the submodules do not show."""
         return f'joint={self.joint}, {super().extra_repr()}'

@@ -14,17 +14,15 @@ from mmela.attentions.gate_layers import run
 from mmela.ops.reference import gate_dtype
 from mmela.registry import MODELS
 
-_GAMMA, _B = 2, 1  # paper, section 3.2
-
 
 def adaptive_kernel_size(in_channels: int) -> int:
-    """The odd number nearest to ``|log2(C) / 2 + 1 / 2|``, of two equally near the larger.
+    """The odd number nearest to ``|log2(C) / 2 + 1 / 2|``; of two, the larger (paper, section 3.2).
 
     Examples:
         >>> [adaptive_kernel_size(width) for width in (64, 256, 1024, 2048)]
         [3, 5, 5, 7]
     """
-    size = int(abs((math.log2(in_channels) + _B) / _GAMMA))
+    size = int(abs((math.log2(in_channels) + 1) / 2))  # gamma = 2, b = 1
     return size if size % 2 else size + 1
 
 
@@ -34,30 +32,30 @@ class ECA(Attention):
 
     Paper: Wang, Wu, Zhu, Li, Zuo and Hu, "ECA-Net: Efficient Channel Attention for Deep
     Convolutional Neural Networks", arXiv 1910.03151. Authors' code: ``models/eca_module.py`` of
-    ``BangguWu/ECANet``. The means of the channels, taken as a sequence, go through one short
-    convolution:
+    ``BangguWu/ECANet``. A short convolution over the sequence of the channels' means gives a gate
+    per channel:
 
     .. code-block:: none
 
         x (N, C, H, W) --mean over H, W--> (N, 1, C) --conv--sigmoid--> y (N, C, 1, 1)
         out = x * y
 
-    The weights start as PyTorch makes them; the rules of the toolboxes' networks, like those of
-    the authors', pass a Conv1d by.
+    The weights start with PyTorch's default: the initialisation rules of the toolboxes' networks,
+    like those of the authors, do not apply to a Conv1d.
 
-    Difference from the authors' code: their layer takes the kernel size alone, 3 by default, and
-    their networks set it by stage (3, 5, 5, 7 in the best ResNet-50; 1 below 96 channels and 3
-    above in MobileNetV2). Here the default is the paper's rule for the width.
+    Difference from the authors' code: the default kernel size follows the paper's rule. The
+    authors' layer has 3, and their networks set it by stage (3, 5, 5, 7 in the best ResNet-50; in
+    MobileNetV2 1 below 96 channels and 3 from there).
 
     Args:
         in_channels: Channels C of the map.
-        kernel_size: Odd length of the convolution over the channels; None takes
+        kernel_size: Odd length of the convolution over the channels; None means
             :func:`adaptive_kernel_size`.
-        residual: What leaves the layer, see :class:`mmela.attentions.base.Attention`.
+        residual: The output of the layer, see :class:`mmela.attentions.base.Attention`.
         init_cfg: Initialization config of MMEngine.
 
     Raises:
-        ConfigError: If an argument cannot be used.
+        ConfigError: If an argument is invalid.
 
     Examples:
         >>> import torch
@@ -80,8 +78,8 @@ class ECA(Attention):
     ) -> None:
         super().__init__(in_channels, residual, init_cfg)
         if kernel_size is None:
-            kernel_size = adaptive_kernel_size(in_channels)
-        check_kernel_size(kernel_size)
+            kernel_size = adaptive_kernel_size(self.in_channels)
+        kernel_size = check_kernel_size(kernel_size)
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def _gates(self, x: Tensor) -> tuple[Tensor]:

@@ -19,33 +19,32 @@ class SE(Attention):
     """Squeeze-and-Excitation.
 
     Paper: Hu, Shen, Albanie, Sun and Wu, "Squeeze-and-Excitation Networks", arXiv 1709.01507.
-    Authors' code: ``models/SE-ResNet-50.prototxt`` of ``hujie-frank/SENet`` (Caffe). The mean of
-    each channel goes through a bottleneck of two fully connected layers, which answers with one
-    gate a channel:
+    Authors' code: ``models/SE-ResNet-50.prototxt`` of ``hujie-frank/SENet`` (Caffe). A
+    bottleneck of two fully connected layers turns the means of the channels into a gate per
+    channel:
 
     .. code-block:: none
 
         x (N, C, H, W) --mean over H, W--> (N, C, 1, 1) --fc1--relu--fc2--sigmoid--> y (N, C, 1, 1)
         out = x * y
 
-    ``fc1`` and ``fc2`` are 1x1 convolutions, as in the authors' code: a parent's rule for Conv2d
-    initialises them when it initialises its own. Without a parent they start as PyTorch makes
-    them.
+    ``fc1`` and ``fc2`` are 1x1 convolutions, as in the authors' code, so the rule of a network for
+    its Conv2d initialises them too. Otherwise they start with PyTorch's default.
 
-    Differences from the authors' code: a width below ``reduction`` keeps one hidden channel,
-    where theirs are given one by one and are multiples of 16; the addition of the identity, which
-    they fuse into the product ("Axpy"), belongs to the block around the layer.
+    Differences from the authors' code: a width below ``reduction`` keeps one hidden channel (their
+    widths are multiples of 16); the addition of the identity, which they fuse into the product
+    ("Axpy"), is left to the block around the layer.
 
     Args:
         in_channels: Channels C of the map.
         reduction: The hidden layer has ``max(C // reduction, 1)`` channels.
         bias: Whether both layers have biases, as in the authors' networks. The journal version of
-            the paper found ResNets better without.
-        residual: What leaves the layer, see :class:`mmela.attentions.base.Attention`.
+            the paper finds ResNets better without them.
+        residual: The output of the layer, see :class:`mmela.attentions.base.Attention`.
         init_cfg: Initialization config of MMEngine.
 
     Raises:
-        ConfigError: If an argument cannot be used.
+        ConfigError: If an argument is invalid.
 
     Examples:
         >>> import torch
@@ -65,11 +64,10 @@ class SE(Attention):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(in_channels, residual, init_cfg)
-        check_count('reduction', reduction)
         check_flag('bias', bias)
-        hidden = max(in_channels // reduction, 1)
-        self.fc1 = nn.Conv2d(in_channels, hidden, 1, bias=bias)
-        self.fc2 = nn.Conv2d(hidden, in_channels, 1, bias=bias)
+        hidden = max(self.in_channels // check_count('reduction', reduction), 1)
+        self.fc1 = nn.Conv2d(self.in_channels, hidden, 1, bias=bias)
+        self.fc2 = nn.Conv2d(hidden, self.in_channels, 1, bias=bias)
 
     def _gates(self, x: Tensor) -> tuple[Tensor]:
         z = x.mean((2, 3), keepdim=True, dtype=gate_dtype(x))  # (N, C, 1, 1)

@@ -17,7 +17,7 @@ from torch import nn
 
 from mmela.analysis.complexity import Complexity, measure
 from mmela.engine.checks.environment import check_environment
-from mmela.engine.config import scope_of
+from mmela.engine.toolboxes import scope_of
 from mmela.errors import UserError, did_you_mean
 from mmela.plugins.network_probe import probe
 from mmela.plugins.with_plugins import OUTPUTS

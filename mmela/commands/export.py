@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmela.analysis.input_shape import input_shape
 from mmela.commands.look import Looker
-from mmela.engine.config import scope_of
+from mmela.engine.toolboxes import scope_of
 from mmela.errors import UserError
 
 #: What ONNX Runtime and TensorRT both take; GroupNorm becomes InstanceNormalization there.

@@ -18,7 +18,7 @@ from mmengine.runner import load_checkpoint
 from mmela.commands.predict import _names_for, find_images
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_checkpoint
-from mmela.engine.config import scope_of
+from mmela.engine.toolboxes import scope_of
 from mmela.errors import UserError, did_you_mean
 from mmela.visualization.cam import class_activation_map, share_inside
 from mmela.visualization.figures import Panel, map_figure

@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_checkpoint
-from mmela.engine.config import scope_of
+from mmela.engine.toolboxes import scope_of
 from mmela.errors import UserError
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')

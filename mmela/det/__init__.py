@@ -1,7 +1,6 @@
 """Variants of MMDetection's backbones and necks that take plugins."""
 
-from mmela.det.csp_darknet import CSPDarknet
-from mmela.det.csp_next import CSPNeXt
+from mmela.det.csp import CSPDarknet, CSPNeXt
 from mmela.det.dilated_encoder import DilatedEncoder
 from mmela.det.letterbox import ELACodeLetterbox, LetterboxYOLOXHead
 from mmela.det.mobilenet_v2 import DetMobileNetV2

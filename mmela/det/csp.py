@@ -1,33 +1,20 @@
-"""Plugins in the CSP backbones, which MMDetection builds all alike: a stem and stages behind it.
-
-The mixin goes in front of the toolbox's own class and adds nothing else: without plugins the
-network is its parent to the bit.
-"""
+"""MMDetection's CSP backbones with plugins: CSPDarknet of YOLOX and CSPNeXt of RTMDet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from mmdet.models.backbones.csp_darknet import CSPDarknet as _CSPDarknet
+from mmdet.models.backbones.cspnext import CSPNeXt as _CSPNeXt
+from torch import Tensor
 
-from mmela.errors import ConfigError
-from mmela.plugins import (
-    Plugin,
-    add_plugins,
-    at,
-    init_with_plugins,
-    parse_plugins,
-    run_plugins,
-    warn_if_frozen,
-)
-
-# Stands for the toolbox's class that follows the mixin: what a mixin uses, that class has.
-Parent: Any = nn.Module
+from mmela.plugins import PluginNetwork, add_plugins, parse_plugins, plugins_at, run_plugins
+from mmela.registry import MODELS
 
 
-class PluginCSP(Parent):
-    """Goes in front of a CSP backbone: positions ``after_stage`` and ``on_output``.
+class PluginCSP(PluginNetwork):
+    """Mixin in front of a CSP backbone: plugins behind its stages and on its outputs.
 
     .. code-block:: none
 
@@ -37,42 +24,39 @@ class PluginCSP(Parent):
                                                                          |
                                                                         neck
 
-    A layer behind a stage is the last one of that stage, ``stage2.ela``: the next stage and the
-    neck both see the result, and the layer is frozen with its stage. A layer on an output,
-    ``ela_on_output_stage2``, is no part of the stage: the neck alone sees the result, and
-    freezing the stage leaves the layer as it is. The stem is no stage and holds no layer, also
-    where it is an output.
+    A layer ``after_stage`` is the last one of that stage, ``stage2.ela``: the next stage and the
+    neck both see its output, and it is frozen with the stage. A layer ``on_output``,
+    ``ela_on_output_stage2``, does not belong to the stage: only the neck sees its output, and
+    freezing the stage does not freeze the layer. ``stages`` counts from ``stage1``, without the
+    stem: four in the arrangement P5, five in P6. ``on_output`` exists at the stages in
+    ``out_indices``, which are its default; the stem takes no plugins even where it is an output.
+
+    Without plugins the network is its parent: modules, state-dict keys and outputs. With plugins
+    every key of the parent keeps its name, so the parent's checkpoints load.
     """
 
-    def __init__(self, *args: Any, plugins: Sequence[dict] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, plugins: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        owner = f'mmela.{type(self).__name__}'
-        names = self.layers[1:]
-        is_output = tuple(i in self.out_indices for i in range(1, len(self.layers)))
+        stages = self.layers[1:]
+        is_output = [i in self.out_indices for i in range(1, len(self.layers))]
         parsed = parse_plugins(
             plugins,
-            owner=owner,
+            owner=self._owner,
             positions=('after_stage', 'on_output'),
-            num_stages=len(names),
-            default_stages={'on_output': is_output},
+            num_stages=len(stages),
+            available={'on_output': (is_output, f'out_indices={tuple(self.out_indices)}')},
             allow_several=True,
         )
-        for plugin in at(parsed, 'on_output'):
-            _check_outputs(plugin, is_output, self.out_indices)
-        # Names and not the layers themselves, so that a deep copy runs its own.
-        self._stage_plugin_names: list[str] = []
         self._output_plugin_names: dict[str, list[str]] = {}
-        for i, name in enumerate(names):
+        for i, name in enumerate(stages):
             stage = getattr(self, name)
-            width = _out_channels(stage)
-            added = add_plugins(stage, at(parsed, 'after_stage', i), width)
-            self._stage_plugin_names += [f'{name}.{plugin}' for plugin in added]
-            on_output = at(parsed, 'on_output', i)
-            added = add_plugins(self, on_output, width, suffix=f'_on_output_{name}')
-            self._output_plugin_names[name] = added
-        frozen = range(max(self.frozen_stages, 0))
-        places = {names[i]: at(parsed, 'after_stage', i) for i in frozen}
-        warn_if_frozen(owner, self.frozen_stages, places)
+            width = stage[-1].final_conv.conv.out_channels  # a stage ends in a CSP layer
+            add_plugins(stage, plugins_at(parsed, 'after_stage', i), width)
+            self._output_plugin_names[name] = add_plugins(
+                self, plugins_at(parsed, 'on_output', i), width, suffix=f'_on_output_{name}'
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """As the parent, with the plugins on the outputs.
@@ -89,30 +73,48 @@ class PluginCSP(Parent):
             for name, out in zip(names, super().forward(x), strict=True)
         )
 
-    def init_weights(self) -> None:
-        """As the parent, and initialises the plugins that can do it themselves."""
-        # A stage is a plain nn.Sequential; the layers on the outputs are within MMEngine's reach.
-        layers = [self.get_submodule(name) for name in self._stage_plugin_names]
-        init_with_plugins(super().init_weights, layers, self.init_cfg)
 
-    def train(self, mode: bool = True) -> PluginCSP:
-        """As the parent, which returns None; like every module, this returns itself."""
-        super().train(mode)
-        return self
+@MODELS.register_module()
+class CSPDarknet(PluginCSP, _CSPDarknet):
+    """MMDetection's CSPDarknet, the backbone of YOLOX, with plugins; see :class:`PluginCSP`.
+
+    Args:
+        plugins: Entries ``dict(cfg=..., position=..., stages=...)``, see :mod:`mmela.plugins`.
+            ``position`` is ``'after_stage'``, ``'on_output'`` or both.
+        **kwargs: Arguments of ``mmdet.CSPDarknet``.
+
+    Raises:
+        ConfigError: If ``plugins`` is invalid.
+
+    Examples:
+        >>> import torch
+        >>> plugins = [dict(cfg=dict(type='mmela.ELA', variant='T'), position='after_stage',
+        ...                 stages=(False, True, True, True))]
+        >>> backbone = CSPDarknet(deepen_factor=0.33, widen_factor=0.25, plugins=plugins)
+        >>> [tuple(out.shape) for out in backbone.eval()(torch.rand(1, 3, 64, 64))]
+        [(1, 64, 8, 8), (1, 128, 4, 4), (1, 256, 2, 2)]
+    """
 
 
-def _check_outputs(plugin: Plugin, is_output: Sequence[bool], out_indices: Sequence[int]) -> None:
-    beyond = any(
-        wanted and not is_out for wanted, is_out in zip(plugin.stages, is_output, strict=True)
-    )
-    if beyond or not any(is_output):
-        raise ConfigError(
-            f'{plugin.label}: on_output needs a stage that is an output, and with '
-            f'out_indices={tuple(out_indices)} those are {tuple(is_output)}; leave stages out, '
-            'which means these, or write False at the others.'
-        )
+@MODELS.register_module()
+class CSPNeXt(PluginCSP, _CSPNeXt):
+    """MMDetection's CSPNeXt, the backbone of RTMDet, with plugins; see :class:`PluginCSP`.
 
+    The stages have a channel attention of their own (``channel_attention=False`` removes it); the
+    plugins come behind it.
 
-def _out_channels(stage: Any) -> int:
-    """Channels that leave a stage: its last layer is a CSP layer, closed by `final_conv`."""
-    return stage[-1].final_conv.conv.out_channels
+    Args:
+        plugins: Entries ``dict(cfg=..., position=..., stages=...)``, see :mod:`mmela.plugins`.
+            ``position`` is ``'after_stage'``, ``'on_output'`` or both.
+        **kwargs: Arguments of ``mmdet.CSPNeXt``.
+
+    Raises:
+        ConfigError: If ``plugins`` is invalid.
+
+    Examples:
+        >>> import torch
+        >>> plugins = [dict(cfg=dict(type='mmela.ELA'), position='on_output')]
+        >>> backbone = CSPNeXt(deepen_factor=0.167, widen_factor=0.375, plugins=plugins)
+        >>> [tuple(out.shape) for out in backbone.eval()(torch.rand(1, 3, 64, 64))]
+        [(1, 96, 8, 8), (1, 192, 4, 4), (1, 384, 2, 2)]
+    """

@@ -8,11 +8,11 @@ from typing import Any
 from mmdet.models.necks.dilated_encoder import DilatedEncoder as _DilatedEncoder
 from torch import Tensor
 
-from mmela.plugins import Plugin, add_plugins, init_with_plugins, parse_plugins, run_plugins
+from mmela.plugins import PluginNetwork, add_plugins, parse_plugins, run_plugins
 from mmela.registry import MODELS
 
-#: The spots at which the layer of a position runs.
-_SPOTS = {
+#: Where the layer of each position runs.
+_PLACES = {
     'inputs': ('inputs',),
     'after_projector': ('after_projector',),
     'before_block': ('before_block',),
@@ -22,7 +22,7 @@ _SPOTS = {
 
 
 @MODELS.register_module()
-class DilatedEncoder(_DilatedEncoder):
+class DilatedEncoder(PluginNetwork, _DilatedEncoder):
     """MMDetection's DilatedEncoder with plugins on its input, its projector and its blocks.
 
     .. code-block:: none
@@ -33,13 +33,14 @@ class DilatedEncoder(_DilatedEncoder):
          |
          +-[before_block]- dilated block 0 -[after_block]- ... -> out
 
-    At ``around_block`` one and the same layer runs before a block and after it.
+    At ``around_block`` the same layer runs before a block and after it.
 
     Without plugins the encoder is its parent: modules, state-dict keys and outputs. With plugins
     every key of the parent keeps its name.
 
-    The authors of ELA attend C5 and the projected map, and have one layer each around the first
-    three of four blocks, always as ``x + ELA(x)`` (their ``YOLOF/models/yolof/encoder.py``):
+    The authors of ELA have a layer on C5, one on the projected map, and one around each of the
+    first three of four blocks, all as ``x + ELA(x)`` (``YOLOF/models/yolof/encoder.py`` of their
+    repository):
 
     .. code-block:: python
 
@@ -48,15 +49,15 @@ class DilatedEncoder(_DilatedEncoder):
                  dict(cfg=ela, position='around_block', stages=(True, True, True, False))]
 
     Args:
-        plugins: Entries ``dict(cfg=..., position=..., stages=...)`` as :mod:`mmela.plugins` says.
+        plugins: Entries ``dict(cfg=..., position=..., stages=...)``, see :mod:`mmela.plugins`.
             ``position`` is one or several of ``'inputs'``, ``'after_projector'``,
-            ``'before_block'``, ``'after_block'``, ``'around_block'``; at the last three
-            ``stages`` holds one bool for each dilated block. The layers are named after what
-            they are and where: ``ela_inputs``, ``ela_around_block_0``.
-        **kwargs: Everything that ``mmdet.DilatedEncoder`` takes.
+            ``'before_block'``, ``'after_block'``, ``'around_block'``; at the last three ``stages``
+            holds a bool for each dilated block. The layers are named after their type and place:
+            ``ela_inputs``, ``ela_around_block_0``.
+        **kwargs: Arguments of ``mmdet.DilatedEncoder``.
 
     Raises:
-        ConfigError: If ``plugins`` is not in order.
+        ConfigError: If ``plugins`` is invalid.
 
     Examples:
         >>> import torch
@@ -75,37 +76,27 @@ class DilatedEncoder(_DilatedEncoder):
         num_blocks = len(self.dilated_encoder_blocks)
         parsed = parse_plugins(
             plugins,
-            owner=f'mmela.{type(self).__name__}',
-            positions=tuple(_SPOTS),
-            num_stages={p: num_blocks if _is_of_blocks(p) else 1 for p in _SPOTS},
+            owner=self._owner,
+            positions=tuple(_PLACES),
+            num_stages={p: num_blocks if p.endswith('_block') else 1 for p in _PLACES},
             allow_several=True,
         )
-        # Names and not the layers themselves, so that a deep copy runs its own.
         self._plugin_names: dict[tuple[str, int], list[str]] = {}
         for plugin in parsed:
-            for i, wanted in enumerate(plugin.stages):
-                if wanted:
-                    self._add_plugin(plugin, i)
+            position = plugin.position
+            width = self.in_channels if position == 'inputs' else self.out_channels
+            for i, is_used in enumerate(plugin.stages):
+                if is_used:
+                    number = f'_{i}' if position.endswith('_block') else ''
+                    names = add_plugins(self, [plugin], width, f'_{position}{number}')
+                    for place in _PLACES[position]:
+                        self._plugin_names.setdefault((place, i), []).extend(names)
 
-    def _add_plugin(self, plugin: Plugin, place: int) -> None:
-        position = plugin.position
-        width = self.in_channels if position == 'inputs' else self.out_channels
-        suffix = f'_{position}_{place}' if _is_of_blocks(position) else f'_{position}'
-        names = add_plugins(self, [plugin], width, suffix)
-        for spot in _SPOTS[position]:
-            self._plugin_names.setdefault((spot, place), []).extend(names)
-
-    def init_weights(self) -> None:
-        """As the parent, and initialises the plugins that can do it themselves."""
-        # The parent is no BaseModule: MMEngine's recursion ends here. Its rule that sets every
-        # norm in the blocks to 1 does not reach the plugins, which stand beside the blocks.
-        init_with_plugins(super().init_weights, self.children())
-
-    def _attend(self, x: Tensor, spot: str, place: int = 0) -> Tensor:
-        return run_plugins(self, self._plugin_names.get((spot, place), ()), x)
+    def _run_plugins(self, x: Tensor, place: str, block: int = 0) -> Tensor:
+        return run_plugins(self, self._plugin_names.get((place, block), ()), x)
 
     def forward(self, feature: Sequence[Tensor]) -> tuple[Tensor]:
-        """The parent's encoder with the plugins at their places.
+        """As the parent, with the plugins at their places.
 
         Args:
             feature: Maps, of which the last, of shape (N, in_channels, H, W), is encoded.
@@ -115,16 +106,11 @@ class DilatedEncoder(_DilatedEncoder):
         """
         if not self._plugin_names:
             return super().forward(feature)
-        x = self._attend(feature[-1], 'inputs')
+        x = self._run_plugins(feature[-1], 'inputs')
         x = self.lateral_norm(self.lateral_conv(x))
         x = self.fpn_norm(self.fpn_conv(x))
-        x = self._attend(x, 'after_projector')
+        x = self._run_plugins(x, 'after_projector')
         for i, block in enumerate(self.dilated_encoder_blocks):
-            x = block(self._attend(x, 'before_block', i))
-            x = self._attend(x, 'after_block', i)
+            x = block(self._run_plugins(x, 'before_block', i))
+            x = self._run_plugins(x, 'after_block', i)
         return (x,)
-
-
-def _is_of_blocks(position: str) -> bool:
-    """Whether a position is there once for each dilated block."""
-    return position.endswith('_block')

@@ -1,9 +1,9 @@
-"""The letterbox of the authors' YOLOX, and a head that finds the way back from it.
+"""The letterbox of the authors' YOLOX, and a head that maps its boxes back.
 
-MMDetection pads at the right and at the bottom, so that boxes only have to be scaled. The authors
-of ELA put the picture in the middle of a grey square (Xuwei86/ELA_Code, ``YOLOX/utils/utils.py``).
-That is another picture to the network: the convolutions' strides fall on other pixels, and ELA
-pools whole rows and columns.
+MMDetection pads at the right and at the bottom, so that boxes only need to be scaled. The authors
+of ELA centre the image in a grey square (Xuwei86/ELA_Code, ``YOLOX/utils/utils.py``). The network
+sees a different input then: the strides of the convolutions start at other pixels, and ELA pools
+whole rows and columns.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from mmela.registry import MODELS, TRANSFORMS
 
 @TRANSFORMS.register_module()
 class ELACodeLetterbox(BaseTransform):
-    """Fits a picture into a grey frame as the YOLOX of ELA's authors does when it predicts.
+    """Fits an image into a grey frame, as the YOLOX of ELA's authors does for prediction.
 
-    The picture is resized by Pillow's bicubic filter, sides rounded down, and put in the middle.
-    Their way back (``YOLOX/utils/utils_bbox.py``) takes the sides as rounded to the nearest and
-    the border as the exact half; ``scale_factor`` and ``border`` say so too, which is up to one
-    pixel of the frame off where the sides are no whole numbers.
+    The image is resized with Pillow's bicubic filter to sides rounded down, and centred. To map
+    boxes back, the authors (``YOLOX/utils/utils_bbox.py``) take sides rounded to the nearest and a
+    border of exactly half the rest. ``scale_factor`` and ``border`` follow them, which differs by
+    up to a pixel of the frame where the sides are not whole numbers.
 
-    Sets ``img``, ``img_shape``, ``scale_factor``, and ``border``: where the picture lies in the
-    frame, (top, bottom, left, right), which is what MMDetection's heads for CenterNet and
-    CornerNet call by that name. :class:`LetterboxYOLOXHead` reads it.
+    Sets ``img``, ``img_shape``, ``scale_factor`` and ``border``: the image's place in the frame as
+    (top, bottom, left, right), the name and the order of MMDetection's heads for CenterNet and
+    CornerNet. :class:`LetterboxYOLOXHead` reads it.
 
     Args:
         size: Width and height of the frame.
-        pad_val: Its grey.
+        pad_val: Its grey value.
 
     Raises:
-        ConfigError: If annotations were loaded already: the ground truth stays in the picture's
-            own coordinates, so ``LoadAnnotations`` belongs behind this.
+        ConfigError: If annotations were loaded before. They stay in the coordinates of the image,
+            so ``LoadAnnotations`` has to follow.
     """
 
     def __init__(self, size: tuple[int, int] = (640, 640), pad_val: int = 128) -> None:
@@ -49,8 +49,8 @@ class ELACodeLetterbox(BaseTransform):
         """Puts ``results['img']``, shape (H, W, 3), into the frame."""
         if 'gt_bboxes' in results:
             raise ConfigError(
-                'ELACodeLetterbox moves no annotations; put LoadAnnotations behind it in the '
-                'pipeline, as test pipelines have it.'
+                'ELACodeLetterbox does not transform annotations; put LoadAnnotations behind it in '
+                'the pipeline, as in test pipelines.'
             )
         height, width = results['img'].shape[:2]
         frame_width, frame_height = self.size
@@ -61,12 +61,12 @@ class ELACodeLetterbox(BaseTransform):
             results['img'], (new_width, new_height), interpolation='bicubic', backend='pillow'
         )
         padding = (left, top, frame_width - new_width - left, frame_height - new_height - top)
-        # A single number would colour the first channel alone.
+        # A single number would set the first channel alone.
         pad_val = (self.pad_val,) * img.shape[2]
         results['img'] = mmcv.impad(img, padding=padding, pad_val=pad_val)
         results['img_shape'] = results['img'].shape[:2]
 
-        # From here on their way back.
+        # Rounded as the authors do to map boxes back.
         fit_width, fit_height = round(width * scale), round(height * scale)
         left_edge, top_edge = (frame_width - fit_width) / 2, (frame_height - fit_height) / 2
         results['scale_factor'] = (fit_width / width, fit_height / height)
@@ -79,11 +79,10 @@ class ELACodeLetterbox(BaseTransform):
 
 @MODELS.register_module()
 class LetterboxYOLOXHead(YOLOXHead):
-    """MMDetection's YOLOXHead, which also knows pictures that lie in the middle of a frame.
+    """MMDetection's YOLOXHead for images that are centred in a frame.
 
-    The network is its parent's. Where the meta information of a picture has a ``border``, as
-    :class:`ELACodeLetterbox` sets it, boxes are counted from the picture's corner before they are
-    rescaled; where there is none, nothing differs.
+    The network is its parent's. If the meta information of an image has a ``border``, as set by
+    :class:`ELACodeLetterbox`, boxes are shifted to the image's corner before they are rescaled.
     """
 
     def _bbox_post_process(

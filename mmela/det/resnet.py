@@ -25,14 +25,12 @@ class DetResNet(PluginResNet, ResNet):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        plugins: Entries ``dict(cfg=..., position=..., stages=...)`` as :mod:`mmela.plugins` says,
-            at the positions ``after_conv1``, ``after_conv2`` and, in the bottlenecks of 50 and
-            deeper, ``after_conv3``: behind that convolution's norm and activation, the last one
-            before the addition.
-        **kwargs: Everything else that ``mmdet.ResNet`` takes.
+        plugins: Entries ``dict(cfg=..., position=..., stages=...)``, see :mod:`mmela.plugins`, at
+            the positions of :class:`mmela.plugins.residual.PluginResNet`.
+        **kwargs: Other arguments of ``mmdet.ResNet``.
 
     Raises:
-        ConfigError: If ``plugins`` is not in order.
+        ConfigError: If ``plugins`` is invalid.
 
     Examples:
         >>> import torch

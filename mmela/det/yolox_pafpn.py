@@ -10,7 +10,7 @@ from mmdet.models.necks.yolox_pafpn import YOLOXPAFPN as _YOLOXPAFPN
 from torch import Tensor
 
 from mmela.errors import ConfigError
-from mmela.plugins import Plugin, add_plugins, at, parse_plugins, run_plugins
+from mmela.plugins import Plugin, add_plugins, parse_plugins, plugins_at, run_plugins
 from mmela.registry import MODELS
 
 
@@ -29,12 +29,12 @@ class YOLOXPAFPN(_YOLOXPAFPN):
                                                 up             down
         C3 -i0------------------------------- concat -c1- CSP -+-----------------------------> P3
 
-    An attended input is all that the neck sees of it: the reducing convolution and the
-    concatenation both get it. Without plugins the neck is its parent: modules, state-dict keys and
-    outputs. With plugins every key of the parent keeps its name.
+    The output of a plugin on an input replaces that input both for the reducing convolution and for
+    the concatenation. Without plugins the neck is its parent: modules, state-dict keys and outputs.
+    With plugins every key of the parent keeps its name.
 
-    The authors of ELA put one layer a width at all of these places (their ``YOLOX/nets/yolo.py``),
-    which is one entry:
+    The authors of ELA use one layer for each width at all of these places (``YOLOX/nets/yolo.py``
+    of their repository), which is one entry:
 
     .. code-block:: python
 
@@ -42,17 +42,17 @@ class YOLOXPAFPN(_YOLOXPAFPN):
                       position=('inputs', 'after_concat'), share=True)]
 
     Args:
-        plugins: Entries ``dict(cfg=..., position=..., stages=..., share=...)`` as
-            :mod:`mmela.plugins` says. ``position`` is ``'inputs'``, ``'after_concat'`` or both;
-            ``stages`` holds one bool for each input, finest first, or for each concatenation, the
-            top-down ones first, in the order in which they run. With ``share=True`` one layer
-            serves the places of an entry that have equal width. The layers are named after what
-            they are and where: ``ela_inputs_0``, ``ela_after_concat_3``; shared ones after their
-            width: ``ela_64``.
-        **kwargs: Everything that ``mmdet.YOLOXPAFPN`` takes.
+        plugins: Entries ``dict(cfg=..., position=..., stages=..., share=...)``, see
+            :mod:`mmela.plugins`. ``position`` is ``'inputs'``, ``'after_concat'`` or both.
+            ``stages`` holds a bool for each input, finest first, or for each concatenation, in the
+            order in which they run: top-down, then bottom-up. With ``share=True`` one layer serves
+            all places of an entry that have the same width. The layers are named after their type
+            and place, ``ela_inputs_0`` and ``ela_after_concat_3``, and shared ones after their
+            width, ``ela_64``.
+        **kwargs: Arguments of ``mmdet.YOLOXPAFPN``.
 
     Raises:
-        ConfigError: If ``plugins`` is not in order.
+        ConfigError: If ``plugins`` is invalid.
 
     Examples:
         >>> import torch
@@ -81,21 +81,19 @@ class YOLOXPAFPN(_YOLOXPAFPN):
             allow_several=True,
             allow_share=True,
         )
-        # Names and not the layers themselves, so that a deep copy runs its own.
         self._plugin_names: dict[tuple[str, int], list[str]] = {}
         shared: dict[tuple[str, int], str] = {}
         for position, places in widths.items():
             for i, width in enumerate(places):
-                names = [
-                    self._add_plugin(plugin, i, width, shared) for plugin in at(parsed, position, i)
+                self._plugin_names[position, i] = [
+                    self._add_plugin(plugin, i, width, shared)
+                    for plugin in plugins_at(parsed, position, i)
                 ]
-                if names:
-                    self._plugin_names[position, i] = names
 
     def _add_plugin(
         self, plugin: Plugin, place: int, width: int, shared: dict[tuple[str, int], str]
     ) -> str:
-        """The name of the layer of an entry at a place, which is built unless it is there."""
+        """Adds the layer of an entry at a place, unless a shared one exists; returns its name."""
         if not plugin.share:
             return add_plugins(self, [plugin], width, f'_{plugin.position}_{place}')[0]
         key = (plugin.label, width)
@@ -103,11 +101,11 @@ class YOLOXPAFPN(_YOLOXPAFPN):
             shared[key] = add_plugins(self, [plugin], width, f'_{width}')[0]
         return shared[key]
 
-    def _attend(self, x: Tensor, position: str, place: int) -> Tensor:
-        return run_plugins(self, self._plugin_names.get((position, place), ()), x)
+    def _run_plugins(self, x: Tensor, position: str, place: int) -> Tensor:
+        return run_plugins(self, self._plugin_names[position, place], x)
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The parent's neck with the plugins at their places.
+        """As the parent, with the plugins at their places.
 
         Args:
             inputs: Maps of shape (N, in_channels[i], H / 2**i, W / 2**i).
@@ -116,27 +114,28 @@ class YOLOXPAFPN(_YOLOXPAFPN):
             Maps of shape (N, out_channels, H / 2**i, W / 2**i).
 
         Raises:
-            ConfigError: If there are not as many maps as ``in_channels`` has entries.
+            ConfigError: If there are more or fewer maps than ``in_channels`` has entries.
         """
-        if not self._plugin_names:
+        if not any(self._plugin_names.values()):
             return super().forward(inputs)
         if len(inputs) != len(self.in_channels):
             raise ConfigError(
-                f'mmela.{type(self).__name__} has in_channels={self.in_channels} and was given '
-                f'{len(inputs)} maps; the out_indices of the backbone have to name as many.'
+                f'mmela.{type(self).__name__}: expected {len(self.in_channels)} maps, as '
+                f'in_channels={self.in_channels}, got {len(inputs)}; name as many stages in '
+                'out_indices of the backbone.'
             )
-        levels = [self._attend(x, 'inputs', i) for i, x in enumerate(inputs)]
+        levels = [self._run_plugins(x, 'inputs', i) for i, x in enumerate(inputs)]
         x, num_steps = levels[-1], len(levels) - 1
 
         reduced = []  # coarsest first
         for i in range(num_steps):
             reduced.append(self.reduce_layers[i](x))
             x = torch.cat([self.upsample(reduced[i]), levels[-2 - i]], 1)
-            x = self.top_down_blocks[i](self._attend(x, 'after_concat', i))
+            x = self.top_down_blocks[i](self._run_plugins(x, 'after_concat', i))
 
         outs = [x]
         for i in range(num_steps):
             x = torch.cat([self.downsamples[i](x), reduced[-1 - i]], 1)
-            x = self.bottom_up_blocks[i](self._attend(x, 'after_concat', num_steps + i))
+            x = self.bottom_up_blocks[i](self._run_plugins(x, 'after_concat', num_steps + i))
             outs.append(x)
         return tuple(conv(out) for conv, out in zip(self.out_convs, outs, strict=True))

@@ -1,9 +1,9 @@
 """Plugins in MobileNetV2, for every toolbox whose network is built like MMDetection's.
 
-The toolboxes' networks agree in their layers, ``layer1`` to ``layer7``, and differ in how a block
-holds its convolutions: MMDetection gives them names, the others number them in a ``Sequential``,
-where a layer put between would rename those behind it. So a plugin becomes a part of what it
-follows, of the depthwise ``ConvModule`` or of the block, and every key keeps its name.
+The toolboxes' networks have the same layers, ``layer1`` to ``layer7``, but hold the convolutions
+of a block differently: MMDetection names them, the others number them in a ``Sequential``, where
+a layer put between two of them would rename those behind it. So a plugin becomes a child of the
+module that it follows, the depthwise ``ConvModule`` or the block, and every key keeps its name.
 """
 
 from __future__ import annotations
@@ -15,28 +15,20 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from mmela.errors import ConfigError
-from mmela.plugins import (
-    Plugin,
-    add_plugins,
-    at,
-    init_with_plugins,
-    parse_plugins,
-    run_plugins,
-    warn_if_frozen,
-)
-
-# Stands for the toolbox's class that follows the mixin: what a mixin uses, that class has.
-Parent: Any = nn.Module
+from mmela.plugins.grammar import Plugin, parse_plugins, plugins_at
+from mmela.plugins.layers import add_plugins, run_plugins
+from mmela.plugins.network import Parent, PluginNetwork
 
 POSITIONS = ('after_depthwise', 'after_block')
 
 
-class RunsPlugins(Parent):
-    """Goes in front of the class of a module and runs plugins on what that module returns.
+class AppendedPlugins(Parent):
+    """Mixin in front of a module's class that runs plugins on the module's output.
 
-    The parents build their blocks in a loop that names the class. So that the loop stays theirs,
-    a finished module takes the subclass on (its ``__class__``, as ``torch.nn.utils.parametrize``
-    does it). Where the module checkpoints its forward (``with_cp``), its plugins run behind that.
+    The parents build their blocks in a loop that names the class of a block. So that the loop need
+    not be copied, a finished module is given the subclass as its ``__class__``, as
+    ``torch.nn.utils.parametrize`` does. Where the module checkpoints its forward (``with_cp``), its
+    plugins run after that.
     """
 
     plugin_names: list[str]
@@ -46,103 +38,75 @@ class RunsPlugins(Parent):
         return run_plugins(self, self.plugin_names, super().forward(*args, **kwargs))
 
 
-class PluginConvModule(RunsPlugins, ConvModule):
+class PluginConvModule(AppendedPlugins, ConvModule):
     """A ``ConvModule`` with plugins behind its convolution, norm and activation."""
 
 
 class Place(NamedTuple):
     """A place for plugins in one block."""
 
-    module: nn.Module  # they run on what it returns
+    module: nn.Module  # the plugins run on its output
     channels: int
 
 
-class PluginMobileNetV2(Parent):
-    """Goes in front of a toolbox's ``MobileNetV2``.
+class PluginMobileNetV2(PluginNetwork):
+    """Mixin in front of a toolbox's ``MobileNetV2``: plugins in and behind its blocks.
 
-    A subclass names the block to exchange in ``plugin_blocks``: the toolbox's ``InvertedResidual``
-    to the same block with :class:`RunsPlugins`.
+    .. code-block:: none
+
+        x -> expand -> depthwise -> [after_depthwise] -> project -> (+ x) -> [after_block]
+
+    ``after_depthwise`` is the position of ELA's authors: behind the depthwise convolution, its norm
+    and its ReLU6, in the 16 blocks that expand their input. ``after_block`` is behind the addition
+    where there is one, so that the shortcut of the next block carries the result too. ``stages``
+    counts ``layer1`` to ``layer7``, as ``out_indices`` does. The block of ``layer1`` does not
+    expand its input and has no place ``after_depthwise``, where the default is the other six.
+
+    Without plugins the network is its parent: modules, state-dict keys and outputs. With plugins
+    every key of the parent keeps its name, so the parent's checkpoints load.
     """
 
+    #: The toolbox's block, with the subclass that is :class:`AppendedPlugins`.
     plugin_blocks: dict[type[nn.Module], type[nn.Module]] = {}
 
     def __init__(
         self, *args: Any, plugins: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        # MMDetection's network ends in `conv2`, which has no blocks and is no stage here.
-        stages = {
-            f'layer{i + 1}': getattr(self, f'layer{i + 1}') for i in range(len(self.arch_settings))
-        }
-        has_place = {
-            position: [
-                any(position in _places(block) for block in stage) for stage in stages.values()
-            ]
-            for position in POSITIONS
-        }
+        # MMDetection's network ends in `conv2`, which has no blocks and is not counted.
+        stages = [getattr(self, f'layer{i + 1}') for i in range(len(self.arch_settings))]
+        expands = [any('after_depthwise' in _places_in(b) for b in stage) for stage in stages]
         parsed = parse_plugins(
             plugins,
             owner=self._owner,
             positions=POSITIONS,
             num_stages=len(stages),
-            default_stages=has_place,
+            available={'after_depthwise': (expands, 'their blocks expand their input')},
             allow_several=True,
         )
-        for plugin in parsed:
-            _check_stages(plugin, list(stages), has_place[plugin.position])
-        for i, stage in enumerate(stages.values()):
+        for i, stage in enumerate(stages):
             for block in stage:
-                for position, place in _places(block).items():
-                    self._add_plugins(place, at(parsed, position, i))
-        frozen = list(enumerate(stages))[: max(self.frozen_stages, 0)]
-        held = {name: [plugin for plugin in parsed if plugin.stages[i]] for i, name in frozen}
-        warn_if_frozen(self._owner, self.frozen_stages, held)
-
-    @property
-    def _owner(self) -> str:
-        return f'mmela.{type(self).__name__}'
+                for position, place in _places_in(block).items():
+                    self._add_plugins(place, plugins_at(parsed, position, i))
 
     def _add_plugins(self, place: Place, plugins: list[Plugin]) -> None:
         if not plugins:
             return
-        exchange = {ConvModule: PluginConvModule, **self.plugin_blocks}
-        kind = type(place.module)
-        if kind not in exchange:
+        classes = {ConvModule: PluginConvModule, **self.plugin_blocks}
+        module_class = type(place.module)
+        if module_class not in classes:
             raise ConfigError(
-                f'{self._owner} is built of {kind.__name__}, which takes no plugins; name a '
-                'block that does in `plugin_blocks`.'
+                f'{self._owner} is built of {module_class.__name__}, which takes no plugins; add a '
+                'block that does to `plugin_blocks`.'
             )
-        place.module.plugin_names = add_plugins(place.module, plugins, place.channels)
-        place.module.__class__ = exchange[kind]
-
-    def init_weights(self) -> None:
-        """As the parent, and initialises the plugins that can do it themselves."""
-        runners = [module for module in self.modules() if isinstance(module, RunsPlugins)]
-        layers = [getattr(runner, name) for runner in runners for name in runner.plugin_names]
-        init_with_plugins(super().init_weights, layers, self.init_cfg)
-
-    def train(self, mode: bool = True) -> PluginMobileNetV2:
-        """As the parent, which returns None; like every module, this returns itself."""
-        super().train(mode)
-        return self
+        add_plugins(place.module, plugins, place.channels)
+        place.module.__class__ = classes[module_class]
 
 
-def _places(block: nn.Module) -> dict[str, Place]:
-    """The places of a block by position; without an expansion it has none `after_depthwise`."""
-    convs = [module for module in block.modules() if isinstance(module, ConvModule)]
-    *expansion, depthwise, projection = convs
+def _places_in(block: nn.Module) -> dict[str, Place]:
+    """The places in a block by position."""
+    *expansion, depthwise, projection = (m for m in block.modules() if isinstance(m, ConvModule))
     places = {'after_block': Place(block, projection.out_channels)}
     if expansion:
         places['after_depthwise'] = Place(depthwise, depthwise.out_channels)
     return places
-
-
-def _check_stages(plugin: Plugin, stages: Sequence[str], has_place: Sequence[bool]) -> None:
-    used = zip(stages, plugin.stages, has_place, strict=True)
-    lacking = [name for name, is_used, has in used if is_used and not has]
-    if lacking or not any(has_place):
-        raise ConfigError(
-            f'{plugin.label}: {plugin.position} is a place in blocks that widen their map before '
-            f'the depthwise convolution, and those of {", ".join(lacking or stages)} do not; '
-            'leave stages out, or write False there.'
-        )

@@ -1,12 +1,12 @@
 """Plugins in residual networks, for every toolbox whose ResNet is built like MMDetection's.
 
-The toolboxes keep copies of one ResNet. What they refuse is the same everywhere: `BasicBlock`
-takes no plugins, and MMSegmentation's `Bottleneck` runs only the last of several plugins at one
-position. These mixins go in front of a toolbox's own classes and add nothing else: without
-plugins the network holds the toolbox's own blocks and is its parent to the bit.
+The toolboxes keep copies of one ResNet, whose ``BasicBlock`` takes no plugins. MMSegmentation's
+``Bottleneck`` runs only the last of several plugins at one position, and MMPreTrain's takes none.
+The mixins stand in front of a toolbox's own classes; a stage without plugins holds the toolbox's
+own blocks.
 
 The blocks are exchanged in ``make_res_layer`` and not in ``arch_settings``, because the parents
-decide about ``zero_init_residual`` by the exact class that stands in ``arch_settings``.
+apply ``zero_init_residual`` by the exact class that stands in ``arch_settings``.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
 from mmela.errors import ConfigError
-from mmela.plugins import Plugin, add_plugins, at, parse_plugins, run_plugins, warn_if_frozen
+from mmela.plugins.grammar import Plugin, parse_plugins, plugins_at
+from mmela.plugins.layers import add_plugins, run_plugins
+from mmela.plugins.network import Parent, PluginNetwork
 
-# Stands for the toolbox's class that follows the mixin: what a mixin uses, that class has.
-Parent: Any = nn.Module
 
+class PluginBlock(Parent):
+    """Mixin in front of a toolbox's residual block: positions ``after_conv1`` to the last one.
 
-class PluginBasicBlock(Parent):
-    """Goes in front of a toolbox's ``BasicBlock``: positions ``after_conv1``, ``after_conv2``."""
+    .. code-block:: none
+
+        x -> conv1 -> norm1 -> relu -> [after_conv1] -> ... -> last norm -> [after_conv*] -> + x
+    """
+
+    num_convs: int
 
     def __init__(self, *args: Any, plugins: list[Plugin], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        planes = self.conv2.out_channels
-        self.after_conv1_plugin_names = add_plugins(self, at(plugins, 'after_conv1'), planes)
-        self.after_conv2_plugin_names = add_plugins(self, at(plugins, 'after_conv2'), planes)
-
-    def forward_plugin(self, x: Tensor, plugin_names: list[str]) -> Tensor:
-        """Runs some plugins one after another."""
-        return run_plugins(self, plugin_names, x)
+        self.plugins_after_conv = [
+            add_plugins(self, plugins_at(plugins, position), getattr(self, f'conv{i}').out_channels)
+            for i, position in enumerate(positions_of(self.num_convs), 1)
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
-        """The parent's block with the plugins between its layers.
+        """As the parent, with the plugins between its layers.
 
         Args:
             x: Feature map of shape (N, in, H, W).
@@ -47,10 +50,14 @@ class PluginBasicBlock(Parent):
         """
 
         def body(x: Tensor) -> Tensor:
-            out = self.relu(self.norm1(self.conv1(x)))
-            out = self.forward_plugin(out, self.after_conv1_plugin_names)
-            out = self.norm2(self.conv2(out))
-            out = self.forward_plugin(out, self.after_conv2_plugin_names)
+            out = x
+            for i, names in enumerate(self.plugins_after_conv, 1):
+                out = getattr(self, f'norm{i}')(getattr(self, f'conv{i}')(out))
+                if i < self.num_convs:
+                    out = self.relu(out)
+                out = run_plugins(self, names, out)
+            if hasattr(self, 'drop_path'):  # MMPreTrain's blocks may drop the branch of a sample
+                out = self.drop_path(out)
             out += x if self.downsample is None else self.downsample(x)
             return out
 
@@ -59,71 +66,61 @@ class PluginBasicBlock(Parent):
         return self.relu(body(x))
 
 
-class PluginBottleneck(Parent):
-    """Goes in front of a toolbox's ``Bottleneck``, whose forward knows the three positions."""
+class PluginBasicBlock(PluginBlock):
+    """Mixin in front of a toolbox's ``BasicBlock``."""
 
-    def __init__(self, *args: Any, plugins: list[Plugin], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        inner, outer = self.conv2.out_channels, self.conv3.out_channels
-        self.with_plugins = True
-        self.after_conv1_plugin_names = add_plugins(self, at(plugins, 'after_conv1'), inner)
-        self.after_conv2_plugin_names = add_plugins(self, at(plugins, 'after_conv2'), inner)
-        self.after_conv3_plugin_names = add_plugins(self, at(plugins, 'after_conv3'), outer)
-
-    forward_plugin = PluginBasicBlock.forward_plugin
+    num_convs = 2
 
 
-class PluginResNet(Parent):
-    """Goes in front of a toolbox's ``ResNet`` and lets every depth take plugins.
+class PluginBottleneck(PluginBlock):
+    """Mixin in front of a toolbox's ``Bottleneck``."""
 
-    A subclass names the blocks to exchange in ``plugin_blocks``: the toolbox's block to the same
-    block with one of the mixins above.
+    num_convs = 3
+
+
+def positions_of(num_convs: int) -> list[str]:
+    """The positions of a block with so many convolutions."""
+    return [f'after_conv{i + 1}' for i in range(num_convs)]
+
+
+class PluginResNet(PluginNetwork):
+    """Mixin in front of a toolbox's ``ResNet``, whose blocks take plugins at every depth.
+
+    The positions are ``after_conv1``, ``after_conv2`` and, in bottlenecks, ``after_conv3``: behind
+    the norm and the activation of that convolution; behind the last one there is no activation,
+    and the addition follows.
     """
 
-    plugin_blocks: dict[type[nn.Module], type[nn.Module]] = {}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.plugins:
-            frozen = range(min(self.frozen_stages, self.num_stages))
-            places = {f'layer{i + 1}': self.make_stage_plugins(self.plugins, i) for i in frozen}
-            warn_if_frozen(self._owner, self.frozen_stages, places)
+    #: The toolbox's blocks, each with the subclass that takes plugins.
+    plugin_blocks: dict[type[nn.Module], type[PluginBlock]] = {}
 
     @property
     def _owner(self) -> str:
-        return f'mmela.{type(self).__name__}({self.depth})'
+        return f'{super()._owner}({self.depth})'
 
     def make_stage_plugins(self, plugins: Any, stage_idx: int) -> list[Plugin]:
         """The checked plugins of one stage; the parent calls this while it builds itself.
 
         Raises:
-            ConfigError: If the list is not in order.
+            ConfigError: If an entry is invalid.
         """
-        positions = ['after_conv1', 'after_conv2', 'after_conv3'][: self._convs_per_block]
+        if plugins and self.block not in self.plugin_blocks:
+            raise ConfigError(
+                f'{self._owner} is built of {self.block.__name__}, which takes no plugins; add a '
+                'block that does to `plugin_blocks`.'
+            )
         parsed = parse_plugins(
-            plugins, owner=self._owner, positions=positions, num_stages=self.num_stages
+            plugins,
+            owner=self._owner,
+            positions=positions_of(self.plugin_blocks[self.block].num_convs) if plugins else (),
+            num_stages=self.num_stages,
         )
         return [plugin for plugin in parsed if plugin.stages[stage_idx]]
 
-    @property
-    def _convs_per_block(self) -> int:
-        # A basic block keeps its width (expansion 1) with two convolutions, a bottleneck has three.
-        return 2 if self.block.expansion == 1 else 3
-
     def make_res_layer(self, **kwargs: Any) -> nn.Module:
-        """One stage: the parent's own, or with the blocks that take plugins."""
+        """Builds a stage, of blocks that take plugins if it has any."""
         if kwargs.get('plugins'):
-            if kwargs['block'] not in self.plugin_blocks:
-                raise ConfigError(
-                    f'{self._owner} is built of {kwargs["block"].__name__}, which takes no '
-                    'plugins; name a block that does in `plugin_blocks`.'
-                )
             kwargs['block'] = self.plugin_blocks[kwargs['block']]
-        elif 'plugins' in kwargs:
-            kwargs['plugins'] = None
+        else:
+            kwargs.pop('plugins', None)
         return super().make_res_layer(**kwargs)
-
-    def train(self, mode: bool = True) -> PluginResNet:
-        """As the parent, which returns None; like every module, this returns itself."""
-        super().train(mode)
-        return self

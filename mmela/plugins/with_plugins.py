@@ -20,8 +20,9 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
 from mmela.errors import ConfigError, did_you_mean
-from mmela.plugins.grammar import Plugin, at, parse_plugins
-from mmela.plugins.layers import add_plugins, init_with_plugins, run_plugins
+from mmela.plugins.grammar import Plugin, parse_plugins, plugins_at
+from mmela.plugins.layers import add_plugins, run_plugins
+from mmela.plugins.network import init_with_plugins
 from mmela.plugins.network_probe import REPLACEABLE, ProbedRun, described, is_map, listed, probe
 from mmela.registry import MODELS
 
@@ -176,7 +177,7 @@ def _add_to(network: Any, plugins: Sequence[Any]) -> None:
     )
     network.output_plugin_names = [[] for _ in seen.outputs] if OUTPUTS in places else []
     for index, out in enumerate(seen.outputs if OUTPUTS in places else ()):
-        here = at(parsed, OUTPUTS, index)
+        here = plugins_at(parsed, OUTPUTS, index)
         if here:
             width = _width(out, here[0].label, f'output {index}', seen)
             names = add_plugins(network, here, width, suffix=f'_out{index}')
@@ -185,7 +186,7 @@ def _add_to(network: Any, plugins: Sequence[Any]) -> None:
     followed: dict[str, list[Plugin]] = {}
     for position, names in matches.items():
         for index, name in enumerate(names):
-            if here := at(parsed, position, index):
+            if here := plugins_at(parsed, position, index):
                 followed.setdefault(name, []).extend(here)
     for name, here in followed.items():
         _attach(network, name, here, seen)

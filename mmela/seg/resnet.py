@@ -1,4 +1,4 @@
-"""MMSegmentation's ResNet with plugins at every depth, chained where one place holds several."""
+"""MMSegmentation's ResNet with plugins at every depth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SegBasicBlock(PluginBasicBlock, BasicBlock):
 
 
 class SegBottleneck(PluginBottleneck, Bottleneck):
-    """MMSegmentation's bottleneck with plugins, several at one position included."""
+    """MMSegmentation's bottleneck, which chains several plugins at one position."""
 
 
 @MODELS.register_module()
@@ -23,20 +23,18 @@ class SegResNet(PluginResNet, ResNet):
     """MMSegmentation's ResNet, whose depths 18 and 34 take plugins as 50, 101 and 152 do.
 
     Without plugins it is its parent: modules, state-dict keys and outputs. With plugins every key
-    of the parent keeps its name, so the parent's checkpoints load. Several plugins at one
-    position are chained; MMSegmentation's own bottleneck hands each of them the same input and
-    keeps the last one's output.
+    of the parent keeps its name, so the parent's checkpoints load. Several plugins at one position
+    are chained; MMSegmentation's own bottleneck gives each of them the same input and keeps only
+    the output of the last one.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        plugins: Entries ``dict(cfg=..., position=..., stages=...)`` as :mod:`mmela.plugins` says,
-            at the positions ``after_conv1``, ``after_conv2`` and, in the bottlenecks of 50 and
-            deeper, ``after_conv3``: behind that convolution's norm and activation, the last one
-            before the addition.
-        **kwargs: Everything else that ``mmseg.ResNet`` takes.
+        plugins: Entries ``dict(cfg=..., position=..., stages=...)``, see :mod:`mmela.plugins`, at
+            the positions of :class:`mmela.plugins.residual.PluginResNet`.
+        **kwargs: Other arguments of ``mmseg.ResNet``.
 
     Raises:
-        ConfigError: If ``plugins`` is not in order.
+        ConfigError: If ``plugins`` is invalid.
     """
 
     plugin_blocks = {BasicBlock: SegBasicBlock, Bottleneck: SegBottleneck}
@@ -44,7 +42,7 @@ class SegResNet(PluginResNet, ResNet):
 
 @MODELS.register_module()
 class SegResNetV1c(SegResNet):
-    """``mmseg.ResNetV1c`` with plugins: the stem has three 3x3 convolutions in place of one 7x7.
+    """``mmseg.ResNetV1c`` with plugins: its stem has three 3x3 convolutions in place of a 7x7 one.
 
     Args:
         **kwargs: As :class:`SegResNet`.

@@ -1,7 +1,7 @@
-"""Pictures: attention maps over images, boxes, masks and sheets of them."""
+"""Attention maps over images; boxes, masks and contact sheets."""
 
 from mmela.visualization.attention import overlay_attention, record_attention
-from mmela.visualization.pictures import contact_sheet, draw_boxes, draw_mask
+from mmela.visualization.drawing import contact_sheet, draw_boxes, draw_mask
 
 __all__ = [
     'contact_sheet',

@@ -1,4 +1,4 @@
-"""Where the attention of a network looks."""
+"""Attention maps: how they are recorded and laid over an image."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mmela.attentions import Attention
 
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[dict[str, list[np.ndarray]]]:
-    """Records the attention maps of every attention of mmela inside the block.
+    """Records the attention maps of all attentions of mmela while the context is open.
 
-    An attention map is the product of a layer's gates, ``y_h * y_w`` with ELA, averaged over the
-    channels; that of SE and ECA, which gate channels alone, is the same everywhere. The network is
-    left as it was when the block ends, also by an error.
+    An attention map is the product of a layer's gates, ``y_h * y_w`` for ELA, averaged over the
+    channels. For SE and ECA, which gate channels alone, it is constant. The hooks are removed when
+    the context closes, after an error too.
 
     Args:
         model: Any network; one without attention gives an empty record.
 
     Yields:
-        For each layer by name, in the order of their first use, one array of shape (N, H, W),
-        values in (0, 1), per forward pass.
+        For each layer by name, in the order of first use, one array of shape (N, H, W), values in
+        (0, 1), per forward pass.
 
     Examples:
         >>> from mmela import ELA
@@ -64,15 +64,15 @@ def _attention_map(layer: Attention, x: Tensor) -> np.ndarray:
 
 
 def overlay_attention(image: np.ndarray, attention: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """Lays an attention map over the picture that it belongs to.
+    """Lays an attention map over its image.
 
-    The colours run from the lowest value of this map, blue, to its highest, red: they compare
-    places, not pictures or layers.
+    The colours run from the lowest value of this map, blue, to its highest, red, so they compare
+    places but not images or layers.
 
     Args:
-        image: BGR, uint8 of shape (H, W, 3). It has to be what the network saw, padding included.
+        image: BGR, uint8 of shape (H, W, 3), as the network saw it, padding included.
         attention: Attention map of shape (h, w).
-        alpha: Weight of the colours over the picture.
+        alpha: Weight of the colours over the image.
 
     Returns:
         BGR, uint8 of shape (H, W, 3).

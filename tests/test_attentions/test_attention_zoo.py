@@ -1,9 +1,9 @@
-"""`docs/attention_zoo.md` says what the layers are: its formulas, its numbers, its walk."""
+"""The formulas, the numbers and the walk of `docs/attention_zoo.md`."""
 
 from __future__ import annotations
 
 import re
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -91,13 +91,11 @@ def test_full_map_operations_are_as_many_as_the_page_says(rows, name):
     assert operations.count == int(rows[name][4])
 
 
-def test_the_numbers_are_those_that_the_command_prints(page, repo_root):
+def test_the_numbers_are_those_that_the_command_prints(page, repo_root, monkeypatch, capsys):
     command = re.search(r'`python (tools/\S+\.py)` prints', page)[1]
-    result = subprocess.run(
-        [sys.executable, '-W', 'ignore', command],
-        capture_output=True, text=True, cwd=repo_root, check=True, timeout=120,
-    )  # fmt: skip
-    tables = result.stdout.strip().split('\n\n')
+    monkeypatch.setattr(sys, 'argv', [command])
+    assert runpy.run_path(str(repo_root / command))['main']() == 0
+    tables = capsys.readouterr().out.strip().split('\n\n')
     assert len(tables) == 2
     assert all(table in page for table in tables)
 
@@ -117,11 +115,16 @@ def test_flops_are_the_multiply_adds_the_norms_and_the_pooling(rows, name):
     of_the_formula = value_of(rows[name][3], name, 256, 56, 56)
     kind, variant = re.fullmatch(r'`mmela\.(\w+)`(?:, (\w))?', name).groups()
     norms = NORMS.get(kind, lambda *shape: 0)(256, 56, 56)
-    told = rows[f'{kind}-{variant}' if variant else kind][2]
-    assert told == f'{of_the_formula + norms + POOLED[kind] * 256 * 56 * 56:,}'
+    printed = rows[f'{kind}-{variant}' if variant else kind][2]
+    assert printed == f'{of_the_formula + norms + POOLED[kind] * 256 * 56 * 56:,}'
 
 
-@pytest.mark.parametrize('row', ['SE', 'ECA', 'CBAM', 'CoordAtt', 'ELA-B'])
+LONG = [pytest.mark.long, pytest.mark.core]
+
+
+@pytest.mark.parametrize(
+    'row', ['ELA-B', *(pytest.param(n, marks=LONG) for n in ('SE', 'ECA', 'CBAM', 'CoordAtt'))]
+)
 def test_flops_in_resnet_50_are_those_of_get_flops(rows, row):
     name = row.removesuffix('-B')
     cfg = load_config('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py')

@@ -125,7 +125,7 @@ def test_a_count_that_does_not_divide_falls_to_the_next_divisor(
 
 
 def test_the_fallback_is_told_once():
-    with pytest.warns(UserWarning, match='num_groups=24 is used'):
+    with pytest.warns(UserWarning, match='num_groups=24'):
         ELA(144, 'T')
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -133,20 +133,20 @@ def test_the_fallback_is_told_once():
 
 
 MISTAKES = {
-    'does not divide 144 channels; num_groups=24 does': dict(
+    'does not divide 144 channels; .*num_groups=24': dict(
         in_channels=144, variant='T', strict=True
     ),
     r"no variant 'X'; the variants are T, B, S, L\.": dict(variant='X'),
     r"no variant 'b'; .*did you mean 'B'\?": dict(variant='b'),
-    'kernel_size must be odd': dict(kernel_size=4),
-    'kernel_size must be a whole number': dict(kernel_size=-3),
-    'in_channels must be a whole number': dict(in_channels=0),
-    'groups must be a whole number of at least 1, and -2': dict(groups=-2),
-    'num_groups must be a whole number of at least 1, and 2.5': dict(num_groups=2.5),
-    'groups must be a whole number of at least 1, and 0': dict(groups=0),
-    'num_groups must be a whole number of at least 1, and False': dict(num_groups=False),
-    "residual must be False, True or 'scaled', and 'scale'": dict(residual='scale'),
-    "residual must be False, True or 'scaled', and 1 was": dict(residual=1),
+    'kernel_size.* odd .*4': dict(kernel_size=4),
+    'kernel_size.* -3': dict(kernel_size=-3),
+    'in_channels.* 0': dict(in_channels=0),
+    'groups.* -2': dict(groups=-2),
+    'num_groups.* 2.5': dict(num_groups=2.5),
+    'groups.* 0': dict(groups=0),
+    'num_groups.* False': dict(num_groups=False),
+    "residual.* 'scale'": dict(residual='scale'),
+    'residual.* 1': dict(residual=1),
     "fused must be 'auto', True or False, and 'yes'": dict(fused='yes'),
 }
 
@@ -159,7 +159,7 @@ def test_wrong_arguments_are_answered_with_a_sentence(sentence):
 
 @pytest.mark.parametrize('shape', [(64, 8, 8), (1, 32, 8, 8), (1, 64, 8)])
 def test_a_map_of_another_shape_is_refused(shape):
-    with pytest.raises(ConfigError, match=r'takes a map of shape \(N, 64, H, W\)'):
+    with pytest.raises(ConfigError, match=r'\(N, 64, H, W\)'):
         ELA(64)(torch.randn(shape))
 
 

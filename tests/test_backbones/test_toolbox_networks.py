@@ -27,14 +27,18 @@ RIGHT_EVERYWHERE = {
     'mmseg.ResNetV1d': (NARROW, R50),
     'mmseg.ResNeSt': (NARROW, R50),
 }
-#: Those that tell a plugin behind conv1 or conv2 another width than the map's.
+#: Those that build a plugin behind conv1 or conv2 for another width than that of the map.
 RIGHT_AFTER_CONV3 = {
     'mmdet.Res2Net': (dict(NARROW, base_width=8), R50),
     'mmdet.DetectoRS_ResNeXt': (dict(NARROW, **GROUPS), R50),
     'mmseg.ResNeXt': (dict(NARROW, **GROUPS), R50),
 }
 NETWORKS = {**RIGHT_EVERYWHERE, **RIGHT_AFTER_CONV3}
-every_network = pytest.mark.parametrize('name', NETWORKS)
+FAST = ('mmdet.ResNet', 'mmdet.Res2Net', 'mmseg.ResNeSt')
+LONG = [pytest.mark.long, pytest.mark.core]
+every_network = pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=[] if name in FAST else LONG) for name in NETWORKS]
+)
 
 
 def positions_of(name):
@@ -65,15 +69,18 @@ def outputs_of(network):
 
 
 @every_network
-def test_every_position_that_the_readme_names_adds_its_layers_and_keys_alone(name):
+def test_every_position_adds_its_layers_and_keys_alone_and_trains_them(name):
     network = build_everywhere(name)
-    layers = {n for n, m in network.named_modules() if isinstance(m, ELA)}
+    layers = {n: m for n, m in network.named_modules() if isinstance(m, ELA)}
     assert len(layers) == len(positions_of(name)) * sum(NETWORKS[name][1][1:])
     keys, plain_keys = (set(n.state_dict()) for n in (network, build(name)))
     assert plain_keys < keys
     assert {key.rpartition('.ela_')[0] for key in keys - plain_keys} == {
         n.rpartition('.ela_')[0] for n in layers
     }
+    network.train()
+    network(torch.randn(2, 3, 64, 64))[-1].square().sum().backward()
+    assert all(layer.conv.weight.grad.abs().max() > 0 for layer in layers.values())
 
 
 @every_network
@@ -89,7 +96,7 @@ def test_scaled_layers_leave_the_network_as_it_was(name):
     assert equal == {'scaled': True, True: False}  # the second shows that a difference would show
 
 
-@pytest.mark.parametrize('name', ['mmdet.ResNet', 'mmdet.ResNeXt', 'mmseg.ResNeSt'])
+@pytest.mark.parametrize('name', ['mmdet.ResNet', 'mmseg.ResNeSt'])
 def test_scaled_layers_stay_the_identity_after_init_weights(name):
     network = build_everywhere(name, residual='scaled')
     network.init_weights()
@@ -103,21 +110,12 @@ def test_scaled_layers_stay_the_identity_after_init_weights(name):
         assert torch.equal(out, expected)
 
 
-@every_network
-def test_every_layer_is_trained(name):
-    network = build_everywhere(name)
-    network.train()
-    network(torch.randn(2, 3, 64, 64))[-1].square().sum().backward()
-    layers = [m for m in network.modules() if isinstance(m, ELA)]
-    assert all(layer.conv.weight.grad.abs().max() > 0 for layer in layers)
-
-
 @pytest.mark.parametrize('name', RIGHT_AFTER_CONV3)
-@pytest.mark.parametrize('position', POSITIONS[:2])
-def test_where_the_toolbox_tells_another_width_the_layer_says_so_in_a_sentence(name, position):
-    network = build(name, [entry(position, (True,) * 4)])
-    with pytest.raises(ConfigError, match=r'takes a map of shape \(N, 16, H, W\)'):
-        outputs_of(network)
+def test_a_layer_that_the_toolbox_builds_for_another_width_refuses_the_map(name):
+    for position in POSITIONS[:2]:
+        network = build(name, [entry(position, (True, False, False, False))])
+        with pytest.raises(ConfigError, match=r'\(N, 16, H, W\)'):
+            outputs_of(network)
 
 
 def test_the_toolbox_network_and_ours_run_one_plugin_alike():

@@ -1,4 +1,4 @@
-"""The frame that the authors' YOLOX puts a picture into, and the way back."""
+"""The letterbox of the authors' YOLOX, and the boxes mapped back from it."""
 
 import numpy as np
 import pytest
@@ -17,33 +17,33 @@ from mmela.errors import ConfigError
 CONFIG = 'configs/det/yolox/yolox_nano-ela-t-neck_voc0712-ela-code.py'
 
 
-def picture(width, height):
+def random_image(width, height):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def letterbox(width, height, **arguments):
-    return ELACodeLetterbox(**arguments)({'img': picture(width, height)})
+    return ELACodeLetterbox(**arguments)({'img': random_image(width, height)})
 
 
-def test_a_picture_lies_in_the_middle_of_grey():
+def test_an_image_is_centred_on_grey():
     out = letterbox(500, 375)  # fits as 640 x 480
     frame = out['img']
     assert frame.shape == (640, 640, 3) and frame.dtype == np.uint8
     assert out['img_shape'] == (640, 640)
     assert (frame[:80] == 128).all() and (frame[560:] == 128).all()
-    expected = np.asarray(Image.fromarray(picture(500, 375)).resize((640, 480), Image.BICUBIC))
+    expected = np.asarray(Image.fromarray(random_image(500, 375)).resize((640, 480), Image.BICUBIC))
     assert np.array_equal(frame[80:560], expected)
     assert out['border'] == (80, 560, 0, 640)
     assert out['scale_factor'] == (1.28, 1.28)
 
 
-def test_an_upright_picture_has_its_border_left_and_right():
+def test_an_upright_image_has_its_border_left_and_right():
     out = letterbox(200, 400, size=(320, 320), pad_val=7)
     assert (out['img'][:, :80] == 7).all() and (out['img'][:, 240:] == 7).all()
     assert out['border'] == (0, 320, 80, 240)
 
 
-def test_sides_round_down_in_the_picture_and_to_the_nearest_on_the_way_back():
+def test_sides_round_down_in_the_image_and_to_the_nearest_for_boxes():
     """Both as in their code, which is half a pixel off where the sides are no whole numbers."""
     out = letterbox(500, 346)  # 442.88 rows
     grey_rows = (out['img'] == 128).all((1, 2))
@@ -54,7 +54,7 @@ def test_sides_round_down_in_the_picture_and_to_the_nearest_on_the_way_back():
 
 def test_annotations_in_front_of_it_are_refused():
     with pytest.raises(ConfigError, match='put LoadAnnotations behind it'):
-        ELACodeLetterbox()({'img': picture(40, 30), 'gt_bboxes': np.zeros((0, 4))})
+        ELACodeLetterbox()({'img': random_image(40, 30), 'gt_bboxes': np.zeros((0, 4))})
 
 
 def test_both_are_found_by_their_prefixed_names():
@@ -73,7 +73,7 @@ def post_process(head_type, meta, rescale=True):
     return head._bbox_post_process(found, cfg, rescale=rescale, img_meta=meta).bboxes
 
 
-def test_a_box_of_the_frame_is_found_in_the_picture():
+def test_a_box_is_mapped_back_to_the_image():
     out = letterbox(500, 375)
     meta = {name: out[name] for name in ('scale_factor', 'border')}
     found = post_process('mmela.LetterboxYOLOXHead', meta)
@@ -94,12 +94,13 @@ def test_boxes_that_are_not_rescaled_stay_in_the_frame():
     assert torch.equal(found, torch.tensor([[10.0, 100.0, 110.0, 300.0]]))
 
 
-@pytest.mark.parametrize('loader', ['val_dataloader', 'test_dataloader'])
-@pytest.mark.parametrize('width, height', [(500, 375), (123, 401)])
-def test_the_config_shows_the_network_a_picture_as_their_code_does(
+@pytest.mark.parametrize(
+    'loader, width, height', [('val_dataloader', 500, 375), ('test_dataloader', 123, 401)]
+)
+def test_the_config_preprocesses_an_image_as_their_code_does(
     loader, width, height, repo_root, tmp_path
 ):
-    rgb = Image.fromarray(picture(width, height))
+    rgb = Image.fromarray(random_image(width, height))
     rgb.save(tmp_path / 'a.png')  # lossless
     cfg = load_config(repo_root / CONFIG)
     with DefaultScope.overwrite_default_scope('mmdet'):
@@ -120,7 +121,7 @@ def test_the_config_shows_the_network_a_picture_as_their_code_does(
     assert found.shape == (1, 3, 640, 640)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
-    # And the config's own head finds the way back: the picture's own frame is its corners, within
+    # And the head of the config maps the border of the image back to its corners, within
     # the pixel by which their sides are rounded.
     edges = torch.tensor([[left, top, left + new_width, top + new_height]]).float()
     box = InstanceData(bboxes=edges, scores=torch.ones(1), labels=torch.zeros(1).long())

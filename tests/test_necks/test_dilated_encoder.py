@@ -64,8 +64,8 @@ def open_blocks(encoder):
     return encoder
 
 
-def tell_apart(encoder):
-    """Random gates, so that no two layers do the same."""
+def randomised(encoder):
+    """Gives the gates random weights, so that no two layers compute the same."""
     for layer in layers_of(encoder).values():
         torch.nn.init.normal_(layer.gn.weight)
         torch.nn.init.normal_(layer.gn.bias)
@@ -103,7 +103,7 @@ def ela_t(x, layer):
 
 
 @pytest.mark.parametrize('plugins', [[], [entry('after_block', stages=(False,) * 4)]])
-def test_without_plugins_it_is_its_parent_to_the_bit(plugins, features):
+def test_without_plugins_it_is_its_parent_bit_for_bit(plugins, features):
     ours, parent = build(*plugins), build_parent()
     ours_types, parent_types = ([type(m) for m in n.modules()][1:] for n in (ours, parent))
     assert ours_types == parent_types
@@ -128,15 +128,15 @@ def test_the_authors_layout_has_eight_places_and_five_layers(features):
 
 def test_the_authors_layout_computes_what_their_network_does(features):
     """Their forward written out (YOLOF/models/yolof/encoder.py) on the weights of the encoder."""
-    encoder = tell_apart(open_blocks(build(*AUTHORS))).double().eval()
+    encoder = randomised(open_blocks(build(*AUTHORS))).double().eval()
     c5 = features[-1].double()
     at_c5, at_projector, *at_blocks = layers_of(encoder).values()
     x = c5 + ela_t(c5, at_c5)
     x = encoder.lateral_norm(encoder.lateral_conv(x))
     x = encoder.fpn_norm(encoder.fpn_conv(x))
     x = x + ela_t(x, at_projector)
-    *attended, last = encoder.dilated_encoder_blocks
-    for block, layer in zip(attended, at_blocks, strict=True):
+    *with_layer, last = encoder.dilated_encoder_blocks
+    for block, layer in zip(with_layer, at_blocks, strict=True):
         x = x + ela_t(x, layer)
         branch = block.conv3(block.conv2(block.conv1(x)))
         x = x + branch
@@ -148,7 +148,7 @@ def test_the_authors_layout_computes_what_their_network_does(features):
 
 def test_each_position_is_where_its_name_says(features):
     """Against what goes into and comes out of the convolutions and the blocks."""
-    encoder = tell_apart(open_blocks(build(entry()))).eval()
+    encoder = randomised(open_blocks(build(entry()))).eval()
     seen = {}
 
     def record(name, module):
@@ -164,8 +164,8 @@ def test_each_position_is_where_its_name_says(features):
         around = f'ela_around_block_{i}'
         names += [f'ela_before_block_{i}', around, f'ela_after_block_{i}', around]
     assert [name for name, _, _ in calls] == names
-    (_, c5, attended), (_, projected, into_blocks), *in_blocks = calls
-    assert c5 is features[-1] and seen['lateral'][0] is attended
+    (_, c5, weighted), (_, projected, into_blocks), *in_blocks = calls
+    assert c5 is features[-1] and seen['lateral'][0] is weighted
     assert projected is seen['fpn'][1]
     for i in range(4):
         into, out = seen[f'block {i}']
@@ -227,31 +227,24 @@ def test_a_layers_own_init_cfg_has_the_last_word():
 def test_a_deep_copy_uses_its_own_attention(features):
     encoder = build(*AUTHORS).eval()
     average, (before,) = copy.deepcopy(encoder), encoder(features)
-    tell_apart(average)
+    randomised(average)
     assert torch.equal(encoder(features)[0], before)
     assert not torch.allclose(average(features)[0], before, rtol=0.1)
 
 
-MISTAKES = {
-    r"plugins\[0\] of mmela.DilatedEncoder: there is no position 'after_projecter'.*did you mean "
-    "'after_projector'": [entry('after_projecter')],
-    r'one bool for each of the 4 places of around_block.* and \(True, True, True\)': [
-        entry('around_block', (True,) * 3)
-    ],
-    r'one bool for each of the 1 place of inputs, such as \(True,\)': [
-        entry('inputs', (True,) * 4)
-    ],
-    r'as inputs has 1 place and before_block has 4 places; leave stages out': [
-        entry(('inputs', 'before_block'), (True,) * 4)
-    ],
-    r"a key 'share'.*its places cannot share a layer": [dict(entry('after_block'), share=True)],
-}
+INVALID = [
+    ([entry('after_projecter')], "'after_projecter'; did you mean 'after_projector'"),
+    ([entry('around_block', (True,) * 3)], r'stages .* 4 places of around_block'),
+    ([entry('inputs', (True,) * 4)], r'stages .* of inputs, such as \(True,\)'),
+    ([entry(('inputs', 'before_block'), (True,) * 4)], '1 at inputs and 4 at before_block'),
+    ([dict(entry('after_block'), share=True)], "'share'; leave share out"),
+]
 
 
-@pytest.mark.parametrize('sentence', MISTAKES)
-def test_a_mistake_is_answered_with_a_sentence(sentence):
-    with pytest.raises(ConfigError, match=sentence):
-        build(*MISTAKES[sentence])
+@pytest.mark.parametrize('plugins, named', INVALID)
+def test_an_invalid_entry_is_an_error_that_names_the_fix(plugins, named):
+    with pytest.raises(ConfigError, match=rf'plugins\[0\] of mmela.DilatedEncoder: .*{named}'):
+        build(*plugins)
 
 
 def test_yolof_r50_takes_a_step_with_every_layer_in_it():

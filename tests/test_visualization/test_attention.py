@@ -28,7 +28,7 @@ def test_a_map_is_the_channel_mean_of_the_product_of_both_gates(network):
 
 
 @pytest.mark.parametrize('layer', [SE, ECA, CBAM, CoordAtt, ELA])
-def test_every_attention_has_a_map_of_the_size_of_what_it_sees(layer):
+def test_every_attention_has_a_map_of_the_size_of_its_input(layer):
     torch.manual_seed(0)
     attention, x = layer(32), torch.randn(2, 32, 9, 7)
     network = nn.Sequential(attention)

@@ -1,4 +1,4 @@
-"""Print what each attention adds, and the walk from Coordinate Attention to ELA, step by step.
+"""Print the cost of each attention, and the steps from Coordinate Attention to ELA.
 
 FLOPs are those of tools/analysis_tools/get_flops.py for one image: multiply-adds of convolutions
 and fully connected layers, norms, and pooling. They leave out activations and products.
@@ -8,13 +8,19 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache, partial
+from pathlib import Path
 
-import torch
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
 
-from mmela.analysis.flop_count import count
-from mmela.attentions import CBAM, ECA, ELA, SE, Attention, CoordAtt
+from tool_imports import mmela_imports  # noqa: E402
 
-#: Each changes one thing and keeps what those before it changed; the last is ELA-B.
+with mmela_imports():
+    import torch
+
+    from mmela.analysis.flop_count import count
+    from mmela.attentions import CBAM, ECA, ELA, SE, Attention, CoordAtt
+
+#: Each step changes one argument and keeps the changes before it; the last one is ELA-B.
 STEPS: dict[str, dict] = {
     'Coordinate Attention': {},
     'no reduction of the width': dict(reduction=1),
@@ -33,10 +39,10 @@ ATTENTIONS: dict[str, Callable[[int], Attention]] = {
     **{f'ELA-{variant}': partial(ELA, variant=variant) for variant in 'TBSL'},
 }
 
-#: Width and side of the maps, and how many there are of them, for an image of 224 x 224.
+#: Width, side and number of the maps that get a layer, for an image of 224 x 224.
 NETWORKS = {
     'one layer': [(256, 56, 1)],
-    'MobileNetV2': [  # after the depthwise convolution of blocks that expand
+    'MobileNetV2': [  # after the depthwise convolution of blocks that expand their input
         (96, 56, 1), (144, 56, 1), (144, 28, 1), (192, 28, 2), (192, 14, 1), (384, 14, 4),
         (576, 14, 2), (576, 7, 1), (960, 7, 3),
     ],
@@ -49,19 +55,19 @@ def cost(build: Callable[[int], Attention], width: int, side: int) -> tuple[int,
     """Parameters and FLOPs of one layer.
 
     Args:
-        build: Makes the layer of a width.
+        build: Builds the layer for a width.
         width: Channels of the map.
         side: Height and width of the map.
 
     Returns:
-        Both as whole numbers.
+        Parameters and FLOPs.
     """
     counted = count(build(width).eval(), torch.zeros(1, width, side, side))
     return counted.params, counted.flops + counted.pooling
 
 
 def rows(layers: dict[str, Callable[[int], Attention]]) -> Iterable[list[str]]:
-    """A row for each layer: its name, then parameters and FLOPs in each of the networks."""
+    """A row for each layer: its name, then parameters and FLOPs in each network."""
     for name, build in layers.items():
         row = [name]
         for places in NETWORKS.values():
@@ -71,7 +77,7 @@ def rows(layers: dict[str, Callable[[int], Attention]]) -> Iterable[list[str]]:
 
 
 def walk() -> dict[str, tuple[str, Callable[[int], Attention]]]:
-    """The steps: what each changes, as it is written, and what makes the layer."""
+    """The steps by name: the changed argument as code, and a function that builds the layer."""
     steps, arguments = {}, {}
     for name, change in STEPS.items():
         arguments = {**arguments, **change}

@@ -1,23 +1,25 @@
-"""Measure time and memory of attention layers beside a copy of the same map."""
+"""Measure time and memory of attention layers, relative to copying the same map."""
 
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `benchmarks/` lies in the checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
 
-from benchmarks import Settings, describe, measure_case, report, use_device  # noqa: E402
-from benchmarks.machine import DTYPES, use_dtype  # noqa: E402
-from benchmarks.methods import METHODS  # noqa: E402
-from benchmarks.shapes import GROUPS, find_cases  # noqa: E402
-from benchmarks.targets import find_targets  # noqa: E402
-from mmela import engine  # noqa: E402
+from tool_imports import mmela_imports  # noqa: E402
+
+with mmela_imports(checkout=True):
+    from benchmarks import Settings, describe, measure_case, report, use_device
+    from benchmarks.machine import DTYPES, use_dtype
+    from benchmarks.methods import METHODS
+    from benchmarks.shapes import GROUPS, find_cases
+    from mmela import engine
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--device', help='cpu, cuda or cuda:1; default: a GPU where there is one')
+    parser.add_argument('--device', help='cpu, cuda or cuda:1; default: a GPU if there is one')
     parser.add_argument('--dtype', choices=DTYPES, help='default: bfloat16 on a GPU, else float32')
     parser.add_argument(
         '--shapes',
@@ -30,16 +32,18 @@ def parse_args() -> argparse.Namespace:
         help=f'default: all of {", ".join(METHODS)}',
     )  # fmt: skip
     parser.add_argument('--channels-last', action='store_true')
-    parser.add_argument('--threads', type=int, help='threads of PyTorch on the CPU')
-    parser.add_argument('--rounds', type=int, default=15, help='samples for a median')
-    parser.add_argument('--repeats', type=int, default=3, help='medians, of which the best counts')
+    parser.add_argument('--threads', type=int, help='CPU threads of PyTorch')
+    parser.add_argument('--rounds', type=int, default=15, help='samples per median')
+    parser.add_argument('--repeats', type=int, default=3, help='medians; the smallest is reported')
     parser.add_argument(
         '--quick',
         action='store_true',
-        help='to see that it works: the first map of each group, three samples, one median',
+        help='smoke test: the first map of each group, three samples, one median',
     )
     parser.add_argument(
-        '--out', metavar='PATH', help='CSV file, or a folder for one; the table goes beside it'
+        '--out',
+        metavar='PATH',
+        help='CSV file or folder for it; a .md of the same name gets the table',
     )
     args = parser.parse_args()
     for name in ('threads', 'rounds', 'repeats'):
@@ -52,7 +56,7 @@ def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status; 2 for a mistake in what was asked for.
+        The exit status; 2 after a user error.
     """
     args = parse_args()
     with engine.exit_on_user_error():
@@ -63,20 +67,16 @@ def main() -> int:
         rounds, repeats = (3, 1) if args.quick else (args.rounds, args.repeats)
         settings = Settings(device, dtype, args.channels_last, tuple(args.methods), rounds, repeats)
         machine = describe(device)
-        results, targets = [], []
+        results = []
         for case in cases:
             print(f'{case.network}, {case.name} ...', file=sys.stderr, flush=True)
-            measured = measure_case(case, settings)
-            results += measured
-            targets += find_targets(measured, settings)
+            results += measure_case(case, settings)
             rows = report.layer_rows(results, settings, machine)
             text = f'{report.heading(machine)}\n\n{report.layer_table(rows)}'
-            if targets:
-                text += f'\n\n{report.target_table(targets, "map")}'
-            if args.out:  # after every map: whatever ends the run, what was measured is kept
+            if args.out:  # after every map, so that an interrupted run keeps its results
                 layout = '_channels-last' if args.channels_last else ''
                 chosen = f'_{"-".join(args.shapes)}' if args.shapes else ''
-                quick = '_quick' if args.quick else ''  # no measurement to be replaced by it
+                quick = '_quick' if args.quick else ''  # must not replace a real measurement
                 stem = f'ops_{machine.slug}_{rows[0]["dtype"]}{layout}{chosen}{quick}'
                 path = report.write(args.out, stem, rows, text)
         print(text)

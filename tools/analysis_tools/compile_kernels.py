@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `benchmarks/` lies in the checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
 
-from benchmarks.kernel_resources import DTYPES, PROCESSORS, Row, compile_kernels  # noqa: E402
-from mmela import engine  # noqa: E402
+from tool_imports import mmela_imports  # noqa: E402
+
+with mmela_imports(checkout=True):
+    from benchmarks.kernel_resources import DTYPES, PROCESSORS, Row, compile_kernels
+    from mmela import engine
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,16 +1,22 @@
-"""Print parameters and FLOPs of configs with their attention and without, side by side."""
+"""Print parameters and FLOPs of configs with and without their attention."""
 
 import argparse
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 
-from mmela import engine
-from mmela.analysis.complexity import measure
-from mmela.analysis.complexity_table import FORMATS, format_table, uncounted_notes
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
+
+from tool_imports import mmela_imports  # noqa: E402
+
+with mmela_imports():
+    from mmela import engine
+    from mmela.analysis.complexity import measure
+    from mmela.analysis.complexity_table import FORMATS, format_table, uncounted_notes
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'configs', nargs='+', metavar='CONFIG', help='config files, or names such as mmdet::...'
@@ -20,8 +26,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         type=int,
         metavar='SIDE',
-        help='height and width of the input, or one side of a square; default: what each config '
-        'tests at',
+        help='height and width of the input, or one side of a square; default: the test size of '
+        'each config',
     )
     parser.add_argument('--format', choices=FORMATS, default='text')
     parser.add_argument(
@@ -34,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.shape is not None:
         if len(args.shape) > 2 or min(args.shape) < 1:
-            parser.error('argument --shape: give a height and a width, or one side of a square')
+            parser.error('argument --shape: expected HEIGHT WIDTH or one side of a square')
         args.shape = (args.shape[0], args.shape[-1])
     return args
 
@@ -43,10 +49,10 @@ def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status; 2 for a mistake in what was asked for.
+        The exit status; 2 after a user error.
     """
     args = parse_args()
-    # What MMEngine and the toolboxes say on the way must not get into JSON or Markdown.
+    # Output of MMEngine and the toolboxes must not get into JSON or Markdown.
     with engine.exit_on_user_error(), redirect_stdout(sys.stderr):
         results = {
             path: measure(engine.load_config(path, args.cfg_options), args.shape)

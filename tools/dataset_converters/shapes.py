@@ -1,18 +1,21 @@
-"""Render the embedded demo data set, as COCO and as PASCAL VOC segmentation."""
+"""Generate the data set of the demo, as COCO and as PASCAL VOC segmentation."""
 
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `demo/` lies in the checkout
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
 
-from demo.dataset import generate  # noqa: E402
+from tool_imports import mmela_imports  # noqa: E402
+
+with mmela_imports(checkout=True):
+    from demo.dataset import generate
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('out', help='the folder to make, such as data/shapes')
+    parser.add_argument('out', help='folder to create, such as data/shapes')
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument('--train', type=int, default=800, help='scenes; default: %(default)s')
     parser.add_argument('--val', type=int, default=200, help='scenes; default: %(default)s')
@@ -24,7 +27,7 @@ def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status; 2 for a mistake in what was asked for.
+        The exit status; 2 after a user error.
     """
     args = parse_args()
     try:

@@ -1,13 +1,19 @@
-"""Add the masks of SBD to PASCAL VOC 2012: what the voc12aug configs are trained on."""
+"""Add the masks of SBD to PASCAL VOC 2012, for the voc12aug configs."""
 
 import argparse
 import sys
+from pathlib import Path
 
-from mmela import engine
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
+
+from tool_imports import mmela_imports  # noqa: E402
+
+with mmela_imports():
+    from mmela import engine
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('devkit', help='VOCdevkit with VOC2012')
     parser.add_argument('sbd', help='benchmark_RELEASE of SBD, with dataset/cls')
@@ -18,7 +24,7 @@ def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status; 2 for a mistake in what was asked for.
+        The exit status; 2 after a user error.
     """
     args = parse_args()
     with engine.exit_on_user_error():

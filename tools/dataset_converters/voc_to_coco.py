@@ -2,16 +2,22 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from mmela import engine
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
+
+from tool_imports import mmela_imports  # noqa: E402
+
+with mmela_imports():
+    from mmela import engine
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'source',
-        help='VOCdevkit with VOC2007, VOC2012 or both, or a folder of your own with Annotations, '
+        help='VOCdevkit with VOC2007, VOC2012 or both, or a folder with Annotations, '
         'ImageSets/Main and JPEGImages',
     )
     parser.add_argument('-o', '--out-dir', help='default: annotations in the source')
@@ -25,7 +31,7 @@ def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status; 2 for a mistake in what was asked for.
+        The exit status; 2 after a user error.
     """
     args = parse_args()
     with engine.exit_on_user_error():

@@ -1,19 +1,25 @@
-"""Keep the weights of a training checkpoint and drop the rest, to hand them out."""
+"""Write a training checkpoint without optimizer and schedule, to share it."""
 
 import argparse
 import sys
+from pathlib import Path
 
-from publish import publish
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
 
-from mmela import engine
+from tool_imports import mmela_imports  # noqa: E402
+
+with mmela_imports():
+    from publish import publish
+
+    from mmela import engine
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', help='checkpoint of a training')
-    parser.add_argument('out', help='the file to write')
-    parser.add_argument('--half', action='store_true', help='store the kernels in float16')
+    parser.add_argument('checkpoint', help='checkpoint of a training run')
+    parser.add_argument('out', help='file to write; it keeps the config and the class names')
+    parser.add_argument('--half', action='store_true', help='store kernels in float16')
     return parser.parse_args()
 
 
@@ -21,7 +27,7 @@ def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status; 2 for a mistake in what was asked for.
+        The exit status; 2 after a user error.
     """
     args = parse_args()
     with engine.exit_on_user_error():

@@ -1,7 +1,7 @@
-"""Set mmela up: `python3 tools/setup_env --venv .venv`, or shorter, `make setup`.
+"""Set up the environment: `python3 tools/setup_env --venv .venv`, or `make setup`.
 
-Needs nothing but Python, a C++ compiler and pip's index. This file is kept readable to Python
-3.6, so that an old one gets a sentence and no SyntaxError.
+Needs only Python, a C++ compiler and a package index. This file has the syntax of Python 3.6, so
+that an old Python prints a message instead of a SyntaxError.
 """
 
 import sys
@@ -10,13 +10,13 @@ OLDEST, NEWEST = (3, 10), (3, 13)
 
 
 def check_python():
-    """Ends the program where this Python cannot run the toolboxes."""
+    """Exits with a message if this Python cannot run the toolboxes."""
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
     found = '.'.join(map(str, sys.version_info[:2]))
     sys.stderr.write(
-        f'setup: this is Python {found}, and the toolboxes run on 3.{OLDEST[1]} to 3.{NEWEST[1]}. '
-        'Name another one: make setup PYTHON=python3.11\n'
+        f'setup: expected Python 3.{OLDEST[1]} to 3.{NEWEST[1]}, got {found}; choose another one '
+        'with make setup PYTHON=python3.11\n'
     )
     sys.exit(2)
 

@@ -1,4 +1,4 @@
-"""What is known about an environment: what decides it, what was done, whether that holds."""
+"""The state of an environment: its inputs, the steps done, and whether they are still valid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from step_runner import SetupError
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# The distributions that must be there, and a file without which one is of no use.
+# Required distributions, and for some a file that must exist.
 DISTRIBUTIONS = {
     'torch': '',
     'torchvision': '',
@@ -34,19 +34,19 @@ MIM = ('configs', 'tools', 'model-index.yml')
 
 
 def deciding_files(root: Path = ROOT) -> list[Path]:
-    """The files of the checkout that decide what an environment holds."""
+    """The files of the checkout that determine the contents of an environment."""
     program = sorted((root / 'tools' / 'setup_env').glob('*.py'))
     return [*program, *sorted((root / 'requirements').glob('*.txt')), root / 'setup.py']
 
 
 def environment_key(torch: str, python: str, venv: Path, files: Iterable[Path]) -> str:
-    """A hash of everything that decides an environment.
+    """A hash of everything that determines an environment.
 
     Args:
-        torch: The requirement that torch is installed by.
+        torch: The requirement for torch.
         python: The version of Python, such as '3.11.7'.
-        venv: Where the environment lies (its scripts name the place).
-        files: The files whose content decides, see `deciding_files`.
+        venv: Folder of the environment (its scripts contain the path).
+        files: Files whose contents count, see `deciding_files`.
 
     Returns:
         A hexadecimal hash.
@@ -65,15 +65,15 @@ def running_python() -> str:
 
 
 def base_python() -> str:
-    """The program of the running Python, below any virtual environment."""
+    """The executable of the running Python, outside of any virtual environment."""
     return os.path.realpath(getattr(sys, '_base_executable', '') or sys.executable)
 
 
 class Environment:
-    """A virtual environment and the record that the set-up keeps in it.
+    """A virtual environment and the record of its set-up.
 
     Args:
-        venv: Its folder; need not exist.
+        venv: Its folder, which may not exist yet.
     """
 
     def __init__(self, venv: Path) -> None:
@@ -90,7 +90,7 @@ class Environment:
             return {}
 
     def write(self, **changes: object) -> None:
-        """Changes the record, on the disk too, at one stroke."""
+        """Updates the record and writes it to disk atomically."""
         self.state.update(changes)
         self._record.parent.mkdir(parents=True, exist_ok=True)
         part = self._record.with_suffix('.part')
@@ -98,7 +98,7 @@ class Environment:
         os.replace(part, self._record)
 
     def start(self, key: str, torch: str, torch_chosen: bool) -> None:
-        """Begins a record, in a new folder if need be; nothing counts as done."""
+        """Starts a new record with no step done; creates the folder if needed."""
         self.state = {}
         self.write(
             key=key,
@@ -111,10 +111,13 @@ class Environment:
             complete=False,
         )
 
-    @property
-    def foreign(self) -> bool:
-        """Whether there is something that this program did not make."""
-        return self.venv.exists() and not self.state and any(self.venv.iterdir())
+    def refuse_foreign(self) -> None:
+        """Raises SetupError if the folder has contents that this program did not create."""
+        if self.venv.exists() and not self.state and any(self.venv.iterdir()):
+            raise SetupError(
+                f'{self.venv} exists and was not created by make setup; move it away, or choose '
+                'another folder with VENV=.'
+            )
 
     @property
     def site_packages(self) -> Path | None:
@@ -127,11 +130,11 @@ class Environment:
         return found.name[: -len('.dist-info')] if found else None
 
     def gone(self) -> str:
-        """What a finished environment lacks, looked up without starting Python; '' if nothing."""
+        """What is missing in a finished environment, without starting its Python; '' if nothing."""
         site = self.site_packages
         if site is None or not os.access(self.python, os.X_OK):
             return 'its Python'
-        # One that an older set-up finished lacks what is new, which is no reason to mistrust it.
+        # An environment of an older set-up may lack new distributions without being damaged.
         for name in self.state.get('distributions', DISTRIBUTIONS):
             if self.distribution(name) is None:
                 return name
@@ -141,30 +144,26 @@ class Environment:
         return '' if any((site / 'mmcv').glob('_ext*.so')) else 'mmcv/_ext'
 
     def replaced(self) -> str:
-        """What has changed in it since the set-up, as a sentence's beginning; '' if nothing."""
+        """What changed since the set-up, as the start of a message; '' if nothing."""
         for name, then in self.state.get('distributions', {}).items():
             if self.distribution(name) != then:
-                return f'{self.distribution(name)} has taken the place of {then}'
+                return f'{then} was replaced by {self.distribution(name)}'
         links = ROOT / 'mmela' / '.mim'
         missing = [name for name in MIM if not (links / name).exists()]
-        return f'mmela/.mim/{missing[0]} is gone' if missing else ''
+        return f'mmela/.mim/{missing[0]} is missing' if missing else ''
 
     def runs(self) -> bool:
-        """Whether its Python and pip can be started."""
+        """Whether its Python and pip can run."""
         if not os.access(self.python, os.X_OK):
             return False
         asked = [str(self.python), '-c', 'import pip']
         return subprocess.run(asked, capture_output=True).returncode == 0
 
     def remove(self) -> None:
-        """Deletes the folder, which this program made."""
-        if self.foreign:
-            raise SetupError(
-                f'{self.venv} exists and was not made by make setup: move it away, or name '
-                'another folder with VENV=.'
-            )
+        """Deletes the folder, if this program created it."""
+        self.refuse_foreign()
         doomed = self.venv.with_name(self.venv.name + '.removing')
-        shutil.rmtree(doomed, ignore_errors=True)  # of a removal that was cut off
+        shutil.rmtree(doomed, ignore_errors=True)  # of an interrupted removal
         if self.venv.exists():
             self.venv.rename(doomed)
             shutil.rmtree(doomed)

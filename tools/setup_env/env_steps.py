@@ -1,4 +1,4 @@
-"""The steps of the set-up, in their order."""
+"""The steps of the set-up in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from step_runner import Screen, SetupError, last_line, run
 
 REQUIREMENTS = ROOT / 'requirements'
 CONSTRAINTS = REQUIREMENTS / 'constraints.txt'
-# Steps that put nothing into the environment: cut off in one of these, it can be trusted.
+# Steps that install nothing: an environment interrupted in one of them is still valid.
 HARMLESS = (None, 'mmcv', 'check')
 ASK_TORCH = """
 import json, torch
@@ -28,19 +28,19 @@ print(json.dumps([torch.__version__, torch.version.cuda or '', gpus, found]))
 
 
 def read_requirement(name: str, distribution: str) -> str:
-    """The one line of a requirements file that begins with a distribution's name."""
+    """The line of a requirements file that starts with the name of a distribution."""
     for line in (REQUIREMENTS / name).read_text().splitlines():
         if line.strip().startswith(distribution):
             return line.split('#')[0].strip()
-    raise SetupError(f'requirements/{name} does not name {distribution}.')
+    raise SetupError(f'requirements/{name} has no line for {distribution}.')
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment of every command: nothing in it may lead pip or Python elsewhere."""
+    """The environment variables of all commands, without those that redirect pip or Python."""
     env = dict(os.environ)
     for name in ('PYTHONPATH', 'PYTHONHOME', 'PIP_USER', 'PIP_TARGET', 'PIP_PREFIX', 'VIRTUAL_ENV'):
         env.pop(name, None)
-    # Without PIP_NO_COMPILE a third of an installation's time goes into modules nobody imports.
+    # Compiling modules that are never imported would take a third of an installation's time.
     return env | {
         'PIP_NO_COMPILE': '1',
         'PYTHONNOUSERSITE': '1',
@@ -50,11 +50,11 @@ def clean_environ() -> dict[str, str]:
 
 
 class Setup:
-    """Carries the steps out on one environment.
+    """Runs the steps on an environment.
 
     Args:
         environment: The environment to fill.
-        torch: The requirement that installs torch.
+        torch: The requirement for torch.
     """
 
     def __init__(self, environment: Environment, torch: str) -> None:
@@ -66,8 +66,8 @@ class Setup:
             ('venv', f'virtual environment {environment.venv.name}', self.make_venv),
             ('build-tools', 'pip and build tools', self.install_build_tools),
             ('torch', torch, self.install_torch),
-            ('torchvision', 'torchvision that goes with it', self.install_torchvision),
-            ('mmcv', 'wheel of mmcv with its compiled ops', self.make_mmcv_wheel),
+            ('torchvision', 'the matching torchvision', self.install_torchvision),
+            ('mmcv', 'wheel of mmcv with compiled ops', self.make_mmcv_wheel),
             (
                 'toolboxes',
                 'MMEngine, MMDetection, MMSegmentation, MMPreTrain',
@@ -75,16 +75,16 @@ class Setup:
             ),
             ('tests', 'tools for tests and lint', self.install_test_tools),
             ('mmela', 'mmela, editable', self.install_mmela),
-            ('check', 'check that they work together', self.check),
+            ('check', 'check of the environment', self.check),
         ]
         self.screen = Screen(len(self.steps))
         self.name = ''
 
     def run(self) -> None:
-        """Does every step that is not done yet.
+        """Runs every step that is not done yet.
 
         Raises:
-            SetupError: Where a step fails; the steps before it stay done.
+            SetupError: If a step fails; the steps before it stay done.
         """
         for name, title, step in self.steps:
             self.name = name
@@ -98,7 +98,7 @@ class Setup:
             try:
                 outcome = step()
             except SetupError as error:
-                # pip undoes what it could not finish, so that the next run may go on from here.
+                # pip rolls back a failed installation, so the next run can continue here.
                 self.environment.write(running=None)
                 raise type(error)(f'Step "{title}" failed: {error}', error.log) from error
             self.screen.end(outcome)
@@ -110,7 +110,7 @@ class Setup:
         return self.environment.logs / f'{self.name}.log'
 
     def command(self, *arguments: str) -> None:
-        """Runs the environment's Python, with the log's last line as progress."""
+        """Runs the environment's Python and shows the last line of the log as progress."""
         run(
             [str(self.environment.python), *arguments],
             self.log,
@@ -120,7 +120,7 @@ class Setup:
         )
 
     def pip(self, *arguments: str) -> None:
-        """Installs with pip, held to the constraints."""
+        """Installs with pip under the constraints."""
         self.command(
             *('-m', 'pip', 'install', '--progress-bar', 'off', '-c', str(CONSTRAINTS)), *arguments
         )
@@ -129,7 +129,7 @@ class Setup:
         """The installed version of a distribution."""
         return (self.environment.distribution(name) or '-').split('-', 1)[1]
 
-    # -- the steps: each returns what the screen shows behind its title --
+    # -- the steps: each returns the text that is shown after its title --
 
     def make_venv(self) -> str:
         run(
@@ -148,11 +148,11 @@ class Setup:
         try:
             self.pip(self.torch_requirement)
         except SetupError as error:
-            raise type(error)(f'{error} TORCH= names another torch.', error.log) from error
+            raise type(error)(f'{error} TORCH= selects another version.', error.log) from error
         return self.ask_torch().version
 
     def ask_torch(self) -> Torch:
-        """What the installed torch is."""
+        """The version and CUDA support of the installed torch."""
         answer = self.log.with_name('torch-version.log')
         answer.unlink(missing_ok=True)
         run([str(self.environment.python), '-c', ASK_TORCH], answer, env=self.env)
@@ -160,7 +160,7 @@ class Setup:
         return Torch(version, cuda, gpus, tuple(capabilities))
 
     def torch_pin(self) -> list[str]:
-        """Options for pip that keep torch as it is."""
+        """Options of pip that keep the installed torch."""
         pin = self.log.with_name('torch-pin.txt')
         pin.write_text(f'torch=={self.version("torch")}\n')
         return ['-c', str(pin)]
@@ -168,15 +168,15 @@ class Setup:
     def install_torchvision(self) -> str:
         self.pip(*self.torch_pin(), 'torchvision')
         site_packages = self.environment.site_packages
-        assert site_packages is not None, 'pip has just written into it'
+        assert site_packages is not None, 'pip has just installed into it'
         torchvision_schemas.remove(site_packages)
         if self.ask_torch().cuda or self.can_import('torchvision'):
             return self.version('torchvision')
         torchvision_schemas.install(site_packages)
-        return f'{self.version("torchvision")}, of which only the Python part fits this torch'
+        return f'{self.version("torchvision")}, without its operators, which do not fit this torch'
 
     def can_import(self, module: str) -> bool:
-        """Whether the environment's Python can import a module; the log says why not."""
+        """Whether the environment can import a module; a failure is in the log."""
         try:
             self.command('-c', f'import {module}')
         except SetupError:
@@ -188,7 +188,7 @@ class Setup:
         return f'built, kept in {wheel.parent}' if fresh else 'from the cache'
 
     def mmcv_wheel(self) -> tuple[Path, bool]:
-        """The wheel of mmcv, and whether it had to be built."""
+        """The wheel of mmcv, and whether it was built now."""
         requirement = read_requirement('constraints.txt', mmcv_wheel.DISTRIBUTION)
         torch = self.ask_torch()
         cuda_ops = plan_cuda_ops(torch)
@@ -226,8 +226,8 @@ class Setup:
         self.pip('--force-reinstall', '--no-deps', str(self.mmcv_wheel()[0]))
         files = [f'-r{REQUIREMENTS / name}' for name in ('onedl.txt', 'cls.txt')]
         self.pip(*self.torch_pin(), '--no-build-isolation', *files)
-        # Both builds of OpenCV come in as dependencies and share one folder: the one written last
-        # counts. The headless one needs no libGL, which servers and containers lack.
+        # Both builds of OpenCV are dependencies and share one folder, so the last one installed
+        # counts: the headless build needs no libGL, which servers and containers lack.
         headless = f'opencv-python-headless=={self.version("opencv_python_headless")}'
         self.pip('--force-reinstall', '--no-deps', headless)
         names = ('onedl_mmengine', 'onedl_mmdetection', 'onedl_mmsegmentation', 'onedl_mmpretrain')
@@ -247,9 +247,9 @@ class Setup:
         try:
             self.command(str(Path(__file__).with_name('selfcheck.py')))
         except SetupError as error:
-            hint = 'make clean, then make setup, makes the environment anew.'
-            raise type(error)(f'{error} If the log does not help: {hint}', error.log) from error
-        gone = self.environment.gone() or self.environment.replaced()
-        if gone:
-            raise SetupError(f'{gone} is missing: make clean, then make setup.', self.log)
+            hint = 'If the log does not help, run make clean and make setup.'
+            raise type(error)(f'{error} {hint}', error.log) from error
+        gone = self.environment.gone()
+        if problem := f'{gone} is missing' if gone else self.environment.replaced():
+            raise SetupError(f'{problem}; run make clean and make setup.', self.log)
         return 'yes'

@@ -1,4 +1,4 @@
-"""What the set-up needs from the machine, asked before anything is downloaded."""
+"""Requirements of the set-up that are checked before anything is downloaded."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from step_runner import SetupError
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C++ compiler: the command, and its name and version for a cache key."""
+    """A C++ compiler: its command, and its family and version for the cache key."""
 
     command: str
     identity: str
 
 
 def find_compiler() -> Compiler:
-    """The C++ compiler of `CXX`, or the first usual one on the path.
+    """Finds the C++ compiler: `CXX`, or the first common one on the path.
 
     Raises:
-        SetupError: Where there is none, or it does not run.
+        SetupError: If there is none or it does not run.
     """
     wanted = os.environ.get('CXX', '').strip()
     names = [wanted] if wanted else ['g++', 'c++', 'clang++']
     command = next((path for path in map(shutil.which, names) if path), None)
     if command is None:
-        missing = f'CXX names {wanted!r}, which is no program' if wanted else 'there is none'
+        missing = f'CXX={wanted} is not a program' if wanted else 'none was found'
         raise SetupError(
-            f'A C++ compiler is needed and {missing}: install one (Debian, Ubuntu: apt install '
-            'g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install) or name it with CXX=.'
+            f'A C++ compiler is needed, but {missing}; install one (Debian, Ubuntu: apt install '
+            'g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install) or set CXX=.'
         )
     done = subprocess.run(
         [command, '--version'], capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     if done.returncode:
-        raise SetupError(f'The C++ compiler {command} does not run: name another with CXX=.')
+        raise SetupError(f'The C++ compiler {command} does not run; choose another with CXX=.')
     first = done.stdout.splitlines()[0]
     version = re.search(r'\d+(\.\d+)+', re.sub(r'\(.*?\)', '', first) or first)
     family = 'clang' if 'clang' in first.lower() else 'gcc'
@@ -49,26 +49,25 @@ def find_compiler() -> Compiler:
 
 
 def check_python_parts() -> None:
-    """Raises SetupError where this Python lacks its headers or the venv module."""
+    """Raises SetupError if this Python lacks its headers or the venv module."""
     version = sysconfig.get_python_version()
     if importlib.util.find_spec('ensurepip') is None:
         raise SetupError(
-            f'This Python cannot make a virtual environment: install python{version}-venv (Debian, '
-            'Ubuntu), or name another Python: make setup PYTHON=...'
+            f'This Python cannot create a virtual environment; install python{version}-venv '
+            '(Debian, Ubuntu), or choose another with make setup PYTHON=.'
         )
     include = Path(sysconfig.get_paths()['include'])
     if not (include / 'Python.h').is_file():
         raise SetupError(
-            f"Python's headers are missing ({include}/Python.h): install python{version}-dev "
-            '(Debian, Ubuntu) or python3-devel (Fedora), or name another Python with PYTHON='
+            f"Python's headers are missing ({include}/Python.h); install python{version}-dev "
+            '(Debian, Ubuntu) or python3-devel (Fedora), or choose another with PYTHON=.'
         )
 
 
 def find_nvcc() -> str | None:
-    """The nvcc of a whole CUDA toolkit: of CUDA_HOME, of the path, or of /usr/local/cuda.
+    """Finds the nvcc of a complete CUDA toolkit: in CUDA_HOME, on the path or in /usr/local/cuda.
 
-    The nvcc on the path may be a script that calls the real one from elsewhere; the toolkit is the
-    folder that has the headers as well.
+    The nvcc on the path may be a wrapper script; a toolkit also has headers.
     """
     chosen = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH')
     if chosen:

@@ -1,4 +1,4 @@
-"""Builds the wheel of mmcv with its compiled ops, once a machine, and keeps it in a cache."""
+"""Builds the wheel of mmcv with its compiled ops once per machine and caches it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from step_runner import SetupError, ninja_counter, run
 DISTRIBUTION = 'onedl-mmcv'
 TORCH_CUDA_HEADERS = 'lib/python3*/site-packages/nvidia/*/include'
 OPTIMISATION = (
-    '-DNDEBUG -g0 -O2'  # no debug information: the build is faster, the wheel a twentieth
+    '-DNDEBUG -g0 -O2'  # without debug information: a faster build, a wheel 20 times smaller
 )
 
 
 @dataclass(frozen=True)
 class Torch:
-    """What the installed torch says of itself.
+    """Properties of the installed torch.
 
     Args:
-        version: With its local part, such as '2.13.0+cpu'.
-        cuda: The CUDA version it was built with, or an empty string.
-        gpus: How many GPUs it sees.
-        capabilities: Their compute capabilities, such as ('9.0',).
+        version: Version with its local part, such as '2.13.0+cpu'.
+        cuda: CUDA version it was built with, or an empty string.
+        gpus: Number of visible GPUs.
+        capabilities: Compute capabilities of the GPUs, such as ('9.0',).
     """
 
     version: str
@@ -45,7 +45,7 @@ class Torch:
 
 @dataclass(frozen=True)
 class CudaOps:
-    """Whether the CUDA ops are built, for which architectures, and the sentence if they are not."""
+    """Whether the CUDA ops are built, for which architectures, and a message for the user."""
 
     wanted: bool
     architectures: str = ''
@@ -54,28 +54,28 @@ class CudaOps:
 
 
 def plan_cuda_ops(torch: Torch) -> CudaOps:
-    """Decides about the CUDA ops: they need a CUDA torch and an nvcc of the same major version."""
+    """Plans the CUDA ops, which need a CUDA torch and an nvcc of the same major version."""
     if not torch.cuda or os.environ.get('FORCE_CUDA') == '0':
         return CudaOps(wanted=False)
     lost = (
-        "mmcv's ops (NMS, RoIAlign, deformable convolution) will run on the CPU alone, so "
-        'detectors will not work on the GPU; segmentation networks will. '
+        "mmcv's ops (NMS, RoIAlign, deformable convolution) will run only on the CPU, so detectors "
+        'will not work on the GPU; segmentation networks will. '
     )
     remedy = f'Install the CUDA toolkit {torch.cuda} and run make setup again.'
     nvcc = find_nvcc()
     if nvcc is None:
-        return CudaOps(False, sentence=f'There is no nvcc, and {lost}{remedy}')
+        return CudaOps(False, sentence=f'nvcc was not found: {lost}{remedy}')
     version = cuda_of_nvcc(nvcc)
     if version.split('.')[0] != torch.cuda.split('.')[0]:
         return CudaOps(
-            False, sentence=f'nvcc is of CUDA {version}, torch of {torch.cuda}, and {lost}{remedy}'
+            False, sentence=f'nvcc has CUDA {version}, torch has {torch.cuda}: {lost}{remedy}'
         )
     chosen = os.environ.get('TORCH_CUDA_ARCH_LIST') or ';'.join(sorted(set(torch.capabilities)))
     sentence = ''
     if not chosen:
         sentence = (
-            'No GPU is visible here, so the CUDA ops are built for every architecture, which takes '
-            'long; TORCH_CUDA_ARCH_LIST=9.0 (say) builds for one.'
+            'No GPU is visible, so the CUDA ops are built for every architecture, which is slow; '
+            'TORCH_CUDA_ARCH_LIST=9.0, for example, builds for one.'
         )
     return CudaOps(True, chosen, nvcc, sentence)
 
@@ -90,7 +90,7 @@ def cache_folder() -> Path:
 
 
 def wheel_key(mmcv: str, torch: str, python: str, compiler: str, cuda_ops: CudaOps) -> str:
-    """The name of the cache's folder for a wheel, legible and different for each component."""
+    """The readable name of the cache folder for a wheel, which differs with each component."""
     target = 'cpu-ops'
     if cuda_ops.wanted:
         target = f'cuda-ops-{cuda_ops.architectures or "all"}'
@@ -100,12 +100,12 @@ def wheel_key(mmcv: str, torch: str, python: str, compiler: str, cuda_ops: CudaO
 
 
 def python_tag() -> str:
-    """The running Python in a wheel's terms, such as 'cp311'."""
+    """The tag of the running Python, such as 'cp311'."""
     return f'{sys.implementation.name}{sys.version_info[0]}{sys.version_info[1]}{sys.abiflags}'
 
 
 def available_cpus() -> int:
-    """The CPUs that this process may use."""
+    """Number of CPUs that this process may use."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -113,13 +113,13 @@ def available_cpus() -> int:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other set-ups out of a folder of the cache; the lock goes when the process ends."""
+    """Locks a folder of the cache against other set-ups; the lock ends with the process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / 'lock').open('w')
     except OSError as error:
         raise SetupError(
-            f'The cache folder cannot be written ({error}): name another one with MMELA_CACHE=.'
+            f'The cache folder cannot be written ({error}); choose another with MMELA_CACHE=.'
         ) from error
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -127,7 +127,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def cached_wheel(folder: Path) -> Path | None:
-    """The wheel in a folder of the cache, if it is whole."""
+    """The complete wheel in a folder of the cache, or None."""
     for wheel in sorted(folder.glob('*.whl')):
         if holds_ops(wheel):
             return wheel
@@ -135,7 +135,7 @@ def cached_wheel(folder: Path) -> Path | None:
 
 
 def holds_ops(wheel: Path) -> bool:
-    """Whether a wheel can be read and has mmcv's compiled extension in it."""
+    """Whether a wheel is readable and has mmcv's compiled extension."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             return any(re.match(r'mmcv/_ext.*\.(so|pyd)$', name) for name in archive.namelist())
@@ -144,7 +144,7 @@ def holds_ops(wheel: Path) -> bool:
 
 
 def standard_for(torch: str) -> dict[str, str]:
-    """The C++ standard as an environment variable, where torch's headers need more than mmcv's."""
+    """The C++ standard as an environment variable, if torch needs a newer one than mmcv sets."""
     major, minor = (int(part) for part in torch.split('.')[:2])
     return {'CXX_STANDARD': 'c++20'} if (major, minor) >= (2, 14) else {}
 
@@ -154,13 +154,13 @@ class Build:
     """One build of the wheel.
 
     Args:
-        requirement: What to build, such as 'onedl-mmcv==2.3.6'.
-        folder: The folder of the cache that takes the wheel.
-        python: The Python of the environment, with torch and the build tools.
+        requirement: Such as 'onedl-mmcv==2.3.6'.
+        folder: Folder of the cache for the wheel.
+        python: Python of the environment, with torch and the build tools.
         compiler: The C++ compiler.
-        torch: The version of torch.
-        cuda_ops: What is decided about the CUDA ops.
-        base: The environment variables to start from.
+        torch: Version of torch.
+        cuda_ops: The plan for the CUDA ops.
+        base: Environment variables to start from.
     """
 
     requirement: str
@@ -172,18 +172,18 @@ class Build:
     base: Mapping[str, str]
 
     def run(self, log: Path, on_progress: Callable[[str], None]) -> Path:
-        """Builds the wheel and puts it into the folder at one stroke.
+        """Builds the wheel and moves it into the folder atomically.
 
         Raises:
-            SetupError: Where the build fails, or makes a wheel without ops.
+            SetupError: If the build fails or makes a wheel without ops.
         """
-        for old in self.folder.glob('build-*'):  # of a build that was killed
+        for old in self.folder.glob('build-*'):  # of an interrupted build
             shutil.rmtree(old, ignore_errors=True)
-        # Compilers are called by names that cannot hold a blank.
+        # The build splits compiler commands at spaces.
         place = None if any(blank in str(self.folder) for blank in ' \t') else self.folder
         with tempfile.TemporaryDirectory(prefix='build-', dir=place) as made:
             scratch = Path(made)
-            # Past pip's own cache: it knows nothing of torch, and might hold a wheel without ops.
+            # pip's cache does not distinguish versions of torch and may hold a wheel without ops.
             command = [str(self.python), '-m', 'pip', 'wheel', '-v', '--no-cache-dir', '--no-deps']
             command += ['--no-build-isolation', '--no-binary', DISTRIBUTION]
             command += ['--wheel-dir', str(scratch / 'out'), self.requirement]
@@ -207,11 +207,11 @@ class Build:
             return part.replace(self.folder / wheel.name)
 
     def environment(self, scratch: Path) -> dict[str, str]:
-        """The environment variables of the build, with the stand-in compiler made in `scratch`."""
+        """The environment variables of the build; writes the compiler wrappers to `scratch`."""
         header = scratch / 'header'
         header.mkdir()
 
-        def stand_in(name: str, compiler: str) -> str:
+        def wrapper(name: str, compiler: str) -> str:
             words = (sys.executable, Path(__file__).with_name('pch_compiler.py'), compiler, header)
             quoted = ' '.join(shlex.quote(str(word)) for word in words)
             (scratch / name).write_text(f'#!/bin/sh\nexec {quoted} "$@"\n')
@@ -220,7 +220,7 @@ class Build:
 
         env = dict(self.base)
         env['PATH'] = f'{self.python.parent}{os.pathsep}{env.get("PATH", "")}'
-        env['CXX'] = stand_in('g++', self.compiler.command)
+        env['CXX'] = wrapper('g++', self.compiler.command)
         env.update(standard_for(self.torch))
         env['CFLAGS'] = f'{OPTIMISATION} {env.get("CFLAGS", "")}'.strip()
         env['TMPDIR'] = str(scratch)
@@ -228,15 +228,13 @@ class Build:
         if self.cuda_ops.wanted:
             env['FORCE_CUDA'] = '1'
             env['CUDA_HOME'] = str(Path(self.cuda_ops.nvcc).parents[1])
-            env['PYTORCH_NVCC'] = stand_in('nvcc', self.cuda_ops.nvcc)
-            # A toolkit may lack the headers of cuSPARSE and the like; torch's own come last.
+            env['PYTORCH_NVCC'] = wrapper('nvcc', self.cuda_ops.nvcc)
+            # A toolkit may lack headers such as cuSPARSE's; those of torch's packages come last.
             own = sorted(map(str, self.python.parents[1].glob(TORCH_CUDA_HEADERS)))
             env['CPATH'] = os.pathsep.join([*filter(None, [env.get('CPATH')]), *own])
             if self.cuda_ops.architectures:
                 env['TORCH_CUDA_ARCH_LIST'] = self.cuda_ops.architectures
         else:
             env['FORCE_CUDA'] = '0'
-            env['CUDA_VISIBLE_DEVICES'] = (
-                ''  # mmcv takes a visible GPU for a wish to build CUDA ops
-            )
+            env['CUDA_VISIBLE_DEVICES'] = ''  # with a visible GPU mmcv would build CUDA ops
         return env

@@ -1,15 +1,14 @@
-"""Stands in for the compilers while mmcv is built: precompiled header, right C++ standard.
+"""Compiler wrapper for the build of mmcv: adds a precompiled header and the C++ standard.
 
-Most of the time of each of mmcv's 78 C++ files goes into reading torch's headers. They are read
-once here: the first file to be compiled has them precompiled with its own flags, which is the only
-way to be sure that the flags agree (a compiler silently ignores a header made with others).
-Whatever goes wrong with the header, the file is compiled without it.
+Compiling each of mmcv's 78 C++ files spends most of its time on torch's headers. This wrapper
+precompiles them with the flags of the first file, because a compiler silently ignores a header that
+was compiled with other flags. If that fails, files are compiled without it.
 
-mmcv asks for C++17, whatever torch's headers need; `CXX_STANDARD` (such as c++20) overrides it.
+mmcv requests C++17 regardless of torch's headers; `CXX_STANDARD` (such as c++20) overrides it.
 
     python pch_compiler.py COMPILER FOLDER ARGUMENTS...
 
-`FOLDER` keeps the header for as long as the build goes on.
+`FOLDER` keeps the header during the build.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def is_source(argument: str) -> bool:
 
 
 def flags_of(arguments: list[str]) -> list[str]:
-    """The arguments less the input, the output and the dependency file."""
+    """The arguments without input, output and dependency file."""
     flags, rest = [], iter(arguments)
     for argument in rest:
         if argument in ('-o', '-MF', '-MT', '-MQ'):
@@ -40,7 +39,7 @@ def flags_of(arguments: list[str]) -> list[str]:
 
 
 def precompiled(compiler: str, folder: Path, arguments: list[str]) -> Path | None:
-    """The header for these flags, compiled by whoever comes first; None where that fails."""
+    """The header for these flags, compiled by the first process; None if that failed."""
     header, failed = folder / 'torch_headers.h', folder / 'failed'
     compiled = Path(f'{header}.gch')
     with (folder / 'lock').open('w') as lock:
@@ -60,7 +59,7 @@ def precompiled(compiler: str, folder: Path, arguments: list[str]) -> Path | Non
 
 
 def main(compiler: str, folder: Path, arguments: list[str]) -> None:
-    """Becomes the compiler; does not return."""
+    """Replaces this process by the compiler; does not return."""
     standard = os.environ.get('CXX_STANDARD')
     if standard:
         arguments = [

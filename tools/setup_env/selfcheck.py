@@ -1,10 +1,10 @@
-"""Run by the new environment's own Python: does what was installed work together?"""
+"""Checks, run by the Python of the new environment, that the packages work together."""
 
 import sys
 
 
 def main():
-    """Imports everything, runs one compiled op, and finds a config of each package."""
+    """Imports all packages and runs one compiled op."""
     import cv2
     import torch
 
@@ -16,7 +16,7 @@ def main():
     kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5)[1]
     assert kept.tolist() == [0, 2], kept
 
-    # A torchvision that does not fit would take all three down, and MMEngine's report with them.
+    # A torchvision that does not match torch breaks all three, and MMEngine's environment report.
     import mmdet.models
     import mmpretrain.models
     import mmseg.models

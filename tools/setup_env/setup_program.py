@@ -1,4 +1,4 @@
-"""The set-up as a program: what is to be done, one run at a time, and what a person is told."""
+"""The command line of the set-up: decides what to do, one run at a time."""
 
 from __future__ import annotations
 
@@ -26,36 +26,32 @@ from step_runner import CommandFailed, SetupError, clock, end_of_log
 
 
 def why_anew(environment: Environment, torch: str) -> str:
-    """Why an environment cannot be gone on with, or an empty string."""
+    """Why an environment must be created again, or an empty string."""
     state = environment.state
     if state['torch'] != torch:
-        return f'another torch is asked for ({torch})'
+        return f'another torch was requested ({torch})'
     if state['python'] != running_python():
-        return f'another Python is asked for ({running_python()})'
+        return f'another Python was requested ({running_python()})'
     if state['running'] not in HARMLESS:
-        return 'the earlier run was cut off while pip wrote'
+        return 'an earlier run was interrupted during an installation'
     if state['complete'] and environment.gone():
-        return f'{environment.gone()} is gone'
-    return '' if environment.runs() else 'its Python or its pip does not run'
+        return f'{environment.gone()} is missing'
+    return '' if environment.runs() else 'its Python or pip does not run'
 
 
 def prepare(environment: Environment, torch: str) -> tuple[str, bool]:
-    """Decides what to do with what is there.
+    """Decides what to do with an existing environment.
 
     Args:
-        environment: The environment; removed here if it cannot be gone on with.
-        torch: The requirement that was asked for, or '' for the one of before or the default.
+        environment: The environment; removed if it cannot be reused.
+        torch: The requested requirement, or '' for the previous one or the default.
 
     Returns:
         The requirement for torch, and whether there is anything to do.
     """
-    if environment.foreign:
-        raise SetupError(
-            f'{environment.venv} exists and was not made by make setup: move it away, or name '
-            'another folder with VENV=.'
-        )
+    environment.refuse_foreign()
     state = environment.state
-    # A choice of before holds once it has been installed, so that a slip of the pen does not.
+    # An earlier choice is kept only if it could be installed, so that a typo is not remembered.
     held = state.get('torch_chosen') and 'torch' in state['done']
     chosen = torch or (state['torch'] if held else '')
     requirement = chosen or read_requirement('torch.txt', 'torch')
@@ -64,18 +60,18 @@ def prepare(environment: Environment, torch: str) -> tuple[str, bool]:
     if same and state.get('complete'):
         gone, changed = environment.gone(), environment.replaced()
         if not changed and state.get('wants_nvcc') and find_nvcc():
-            changed = 'nvcc was missing and is there now'
+            changed = 'nvcc is available now'
         if not gone and not changed:
             return requirement, False
-        print(f'setup: {gone + " is gone" if gone else changed}; installing again.', flush=True)
+        print(f'setup: {gone + " is missing" if gone else changed}; installing again.', flush=True)
         same = False
     elif state and same:
-        print('setup: going on where an earlier run stopped.', flush=True)
+        print('setup: continuing an earlier run.', flush=True)
     elif state:
-        print('setup: what decides the environment has changed; installing again.', flush=True)
+        print('setup: the requirements changed; installing again.', flush=True)
     check_python_parts()
     if state and (reason := why_anew(environment, requirement)):
-        print(f'setup: {reason}: {environment.venv.name} is made anew.', flush=True)
+        print(f'setup: {reason}; {environment.venv.name} is created again.', flush=True)
         environment.remove()
         same = False
     if not same:
@@ -84,7 +80,7 @@ def prepare(environment: Environment, torch: str) -> tuple[str, bool]:
 
 
 def keep_python(environment: Environment, arguments: list[str]) -> None:
-    """Goes on under the Python that the environment was made with, where no other was chosen."""
+    """Restarts with the Python that created the environment, unless another was chosen."""
     before = environment.state.get('base_python', '')
     if before and before != base_python() and os.access(before, os.X_OK):
         os.execv(before, [before, str(Path(__file__).parent), *arguments])
@@ -92,15 +88,13 @@ def keep_python(environment: Environment, arguments: list[str]) -> None:
 
 @contextlib.contextmanager
 def one_at_a_time():
-    """Keeps a second set-up of this checkout waiting; the lock goes when the process ends."""
+    """Makes a second set-up of this checkout wait; the lock ends with the process."""
     handle = os.open(ROOT, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            print(
-                'setup: another set-up of this checkout is under way, waiting for it.', flush=True
-            )
+            print('setup: waiting for another set-up of this checkout.', flush=True)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
@@ -108,7 +102,7 @@ def one_at_a_time():
 
 
 def set_up(environment: Environment, torch: str) -> None:
-    """Brings the environment to what the checkout asks for."""
+    """Brings the environment up to date with the checkout."""
     begun = time.monotonic()
     requirement, needed = prepare(environment, torch)
     if not needed:
@@ -121,14 +115,14 @@ def set_up(environment: Environment, torch: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; returns the exit status: 2 for what a person can mend."""
-    parser = argparse.ArgumentParser(prog='setup_env', description='Sets mmela up.')
+    """Runs the command line; returns the exit status, 2 for a user error."""
+    parser = argparse.ArgumentParser(prog='setup_env', description='Set up mmela.')
     parser.add_argument('--venv', default='.venv', help='folder of the virtual environment')
     parser.add_argument('--torch', default='', help='requirement for torch, e.g. torch==2.13.0')
     parser.add_argument(
         '--python-chosen',
         action='store_true',
-        help="make anew what another Python's environment is",
+        help='create an environment of another Python again',
     )
     parser.add_argument('--remove', action='store_true', help='delete the environment')
     options = parser.parse_args(arguments)
@@ -148,9 +142,9 @@ def main(arguments: list[str]) -> int:
             print(f'\n{end_of_log(error.log)}\n', file=sys.stderr)
         print(f'setup: {error}', file=sys.stderr)
         if error.log:
-            print(f'setup: the whole log is {error.log}', file=sys.stderr)
+            print(f'setup: see the log {error.log}', file=sys.stderr)
         return 1 if isinstance(error, CommandFailed) else 2
     except KeyboardInterrupt:
-        print('\nsetup: stopped; run it again to go on.', file=sys.stderr)
+        print('\nsetup: stopped; run it again to continue.', file=sys.stderr)
         return 130
     return 0

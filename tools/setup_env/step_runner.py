@@ -1,4 +1,4 @@
-"""Runs one command of the set-up: its output into a log, its progress on the screen."""
+"""Runs a command of the set-up, with its output in a log and its progress on the screen."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-SPARSE_SECONDS = 20  # between two lines of progress where the output is no terminal
+SPARSE_SECONDS = 20  # between lines of progress if the output is not a terminal
 LOG_LINES_SHOWN = 25
 
 
 class SetupError(Exception):
-    """Something that a person can mend; the message is one sentence with the way out.
+    """A failure that the user can fix; the message says how.
 
     Args:
-        message: The sentence.
-        log: The log whose end explains it, if there is one.
+        message: One sentence.
+        log: The log that explains it, if there is one.
     """
 
     def __init__(self, message: str, log: Path | None = None) -> None:
@@ -30,10 +30,10 @@ class SetupError(Exception):
 
 
 class CommandFailed(SetupError):
-    """A command ended with an error for which there is no sentence."""
+    """A command failed for an unknown cause."""
 
 
-# What pip and compilers print, and what it means to a person. The first match counts.
+# Output of pip and compilers, and its meaning. The first match counts.
 KNOWN_CAUSES = (
     (
         r'No space left on device',
@@ -46,19 +46,19 @@ KNOWN_CAUSES = (
     ),
     (
         r'ReadTimeout|Read timed out|IncompleteRead|ProtocolError',
-        'a download broke off: run the same command again, what was done is kept',
+        'a download was interrupted: run the same command again, finished steps are kept',
     ),
     (
         r'(?P<what>No matching distribution found for .*)',
-        'pip: {what} (there is none for this Python, or the index did not answer)',
+        'pip: {what} (none for this Python, or the index did not answer)',
     ),
     (
         r'THESE PACKAGES DO NOT MATCH THE HASHES',
-        'a download was damaged: run the same command again',
+        'a download was corrupted: run the same command again',
     ),
     (
         r'ResolutionImpossible|conflicting dependencies',
-        'these versions exclude one another: see the log, and requirements/constraints.txt',
+        'these versions are incompatible: see the log and requirements/constraints.txt',
     ),
     (
         r'internal compiler error: Killed|Killed signal terminated program',
@@ -68,7 +68,7 @@ KNOWN_CAUSES = (
 
 
 def explain(log_text: str) -> str:
-    """The cause that a log shows, as a sentence, or an empty string."""
+    """The known cause in a log, as a sentence, or an empty string."""
     for pattern, meaning in KNOWN_CAUSES:
         found = re.search(pattern, log_text)
         if found:
@@ -83,11 +83,11 @@ def clock(seconds: float) -> str:
 
 
 class Screen:
-    """One line a step; the line is rewritten on a terminal and repeated sparsely elsewhere.
+    """Shows one line per step, updated on a terminal and repeated sparsely elsewhere.
 
     Args:
-        total: How many steps there are.
-        stream: Where to write, standard output by default.
+        total: Number of steps.
+        stream: Output, by default standard output.
     """
 
     def __init__(self, total: int, stream=None) -> None:
@@ -99,14 +99,14 @@ class Screen:
         self._begun = self._shown = time.monotonic()
 
     def begin(self, title: str) -> None:
-        """Announces the next step."""
+        """Starts the line of the next step."""
         self.number += 1
         self.title = title
         self._begun = self._shown = time.monotonic()
         self._write('...', end='' if self.live else '\n')
 
     def progress(self, detail: str) -> None:
-        """Shows how far the step is."""
+        """Shows the progress of the step."""
         now = time.monotonic()
         if not self.live and now - self._shown < SPARSE_SECONDS:
             return
@@ -115,11 +115,11 @@ class Screen:
         self._write(f'... {words}', end='' if self.live else '\n')
 
     def end(self, outcome: str) -> None:
-        """Closes the step's line."""
+        """Ends the line of the step."""
         self._write(f': {outcome} ({clock(time.monotonic() - self._begun)})')
 
     def note(self, sentence: str) -> None:
-        """Says something that has no step."""
+        """Prints a message outside of the steps."""
         self._clear()
         print(sentence, file=self.stream, flush=True)
 
@@ -131,7 +131,7 @@ class Screen:
         self._clear()
         joint = '' if tail.startswith(':') else ' '
         line = f'[{self.number}/{self.total}] {self.title}{joint}{tail}'
-        if self.live and not end:  # a line that wraps could not be rewritten
+        if self.live and not end:  # a wrapped line could not be updated
             line = line[: shutil.get_terminal_size().columns - 1]
         self.stream.write(line + end)
         self.stream.flush()
@@ -144,7 +144,7 @@ def ninja_counter(text: str) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, cut to a screen's width."""
+    """The last non-empty line, shortened."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:60] if lines else ''
 
@@ -161,21 +161,21 @@ def run(
 
     Args:
         command: The program and its arguments.
-        log: Takes everything that the command prints; appended to.
-        env: The environment of the command.
-        cwd: Its working folder.
-        on_output: Called a few times a second with the end of what was printed.
+        log: File that the output is appended to.
+        env: Environment variables of the command.
+        cwd: Working directory.
+        on_output: Called several times per second with the end of the output.
 
     Raises:
-        SetupError: Where the command fails for a known cause.
-        CommandFailed: Where it fails for another.
+        SetupError: If the command fails for a known cause.
+        CommandFailed: If it fails for another.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('ab') as sink:
         sink.write(('$ ' + ' '.join(command) + '\n').encode())
         sink.flush()
         start = sink.tell()
-        # A session of its own: when we are stopped, the compilers below pip are stopped as well.
+        # In a new session, so that the compilers started by pip are stopped together with it.
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
@@ -199,7 +199,7 @@ def run(
         cause = explain(_tail(log, start, size=200_000))
         if cause:
             raise SetupError(f'{cause}.', log)
-        raise CommandFailed(f'the command ended with status {process.returncode}.', log)
+        raise CommandFailed(f'the command exited with status {process.returncode}.', log)
 
 
 def _tail(log: Path, start: int, size: int = 8_000) -> str:
@@ -210,7 +210,7 @@ def _tail(log: Path, start: int, size: int = 8_000) -> str:
 
 
 def _stop(process: subprocess.Popen) -> None:
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):  # at the first, pip tidies up
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):  # at SIGINT pip cleans up
         try:
             os.killpg(process.pid, signum)
             process.wait(timeout=5)

@@ -1,22 +1,21 @@
-"""Lets `import torchvision` succeed where torchvision's compiled operators cannot be loaded.
+"""Lets `import torchvision` succeed if torchvision's compiled operators cannot be loaded.
 
-PyPI's torchvision for Linux is a CUDA build. Beside a CPU torch its operators cannot be loaded.
-torchvision bears that, and all that is written in Python works, but for one slip: it describes two
-of the operators to torch (`register_fake`) without asking whether they are there, and the import
-ends in 'operator torchvision::nms does not exist'. MMPreTrain needs torchvision's transforms and
-none of its operators, and MMDetection and MMSegmentation import MMPreTrain where it is installed,
-so that all three go down with it. MMEngine's report on the environment does too.
+PyPI's torchvision for Linux is a CUDA build, whose operators cannot be loaded with a CPU torch.
+torchvision tolerates that, and its Python code works, with one exception: it registers fake kernels
+of two operators (`register_fake`) without checking that they exist, and the import fails with
+'operator torchvision::nms does not exist'. MMPreTrain needs its transforms and no operator,
+and MMDetection and MMSegmentation import MMPreTrain if it is installed, so all three fail, and
+MMEngine's environment report too.
 
-The cure is to declare the schemas of the two operators, without any kernel, in the moment before
-torchvision describes them. At that moment torchvision has tried to load its operators, so that it
-is known whether they are there: where they are, nothing is declared. An operator that is called
-after all ends in torchvision's own sentence, "Couldn't load custom C++ ops".
+This module declares the schemas of the two operators, without kernels, just before torchvision
+registers the fake kernels. By then torchvision has tried to load its operators; if they exist,
+nothing is declared. Calling a declared operator raises torchvision's own error, "Couldn't load
+custom C++ ops".
 
-It has to come before the first `import torchvision` of every process, those that never heard of
-mmela too. So it is no part of mmela: the set-up copies this file into the site-packages of its
-environment, with a .pth file that has Python run it at the start, and does so only where the import
-fails without it. By hand, for an environment of your own, where no index offers a torchvision that
-fits your torch:
+It must run before the first `import torchvision` of every process, also without mmela. So the
+set-up copies this file to site-packages with a .pth file that runs it when Python starts, and only
+if the import fails without it. To install it into another environment that has no matching
+torchvision:
 
     PYTHON_OF_THE_ENVIRONMENT tools/setup_env/torchvision_schemas.py
 """
@@ -24,18 +23,18 @@ fits your torch:
 import sys
 from pathlib import Path
 
-# Imported at each start of Python: nothing heavy above this line, torch least of all.
+# Imported whenever Python starts, so no heavy imports at module level.
 
 NAME = 'torchvision_schemas'
 OPERATORS = ('nms', 'qnms')
 SIGNATURE = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
-DESCRIBES = 'torchvision._meta_registrations'  # what torchvision imports after its operators
+DESCRIBES = 'torchvision._meta_registrations'  # imported by torchvision after its operators
 
-_libraries = []  # what a Library declares is gone when nobody holds it any longer
+_libraries = []  # a declaration lasts as long as its Library object
 
 
 class BeforeDescription:
-    """First of Python's finders: finds nothing, and acts when `DESCRIBES` is looked for."""
+    """An import finder that finds nothing, but declares the schemas before `DESCRIBES`."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -45,7 +44,7 @@ class BeforeDescription:
 
 
 def declare_missing():
-    """Declares the schemas of `OPERATORS` unless torchvision's operators are there."""
+    """Declares the schemas of `OPERATORS` unless torchvision loaded its operators."""
     import torch
 
     if hasattr(torch.ops.torchvision, 'nms'):
@@ -63,7 +62,7 @@ def activate():
 
 
 def install(site_packages):
-    """Puts this file, and the one that runs it at each start, into an environment."""
+    """Installs this file and the .pth file that runs it into an environment."""
     folder = Path(site_packages)
     (folder / f'{NAME}.py').write_bytes(Path(__file__).read_bytes())
     (folder / f'{NAME}.pth').write_text(f'import {NAME}; {NAME}.activate()\n')

@@ -1,6 +1,6 @@
 _base_ = 'mmpretrain::mobilenet_v3/mobilenet-v3-large_8xb128_in1k.py'
 
-# MobileNetV3's recipe for MobileNetV2: 600 epochs with AutoAugment and RandomErasing.
+# MobileNetV2 with the recipe of MobileNetV3: 600 epochs, AutoAugment, RandomErasing.
 model = dict(
     _delete_=True,
     type='ImageClassifier',

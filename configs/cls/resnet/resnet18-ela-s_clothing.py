@@ -1,6 +1,6 @@
 _base_ = ['mmpretrain::_base_/models/resnet18.py', '../../_base_/clothing.py']
 
-# Half the width: what two CPU cores can train.
+# Half the width, small enough to train on two CPU cores.
 model = dict(
     backbone=dict(
         type='mmela.ClsResNet',

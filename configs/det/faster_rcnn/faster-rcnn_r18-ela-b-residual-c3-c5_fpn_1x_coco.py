@@ -1,8 +1,11 @@
-_base_ = './faster-rcnn_r18_fpn_1x_coco.py'
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
+# MMDetection's ResNet takes no plugins in basic blocks. `plugins=None` makes this its ResNet-18.
 model = dict(
     backbone=dict(
         type='mmela.DetResNet',
+        depth=18,
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet18'),
         plugins=[
             dict(
                 cfg=dict(type='mmela.ELA', variant='B', residual=True),
@@ -10,5 +13,6 @@ model = dict(
                 stages=(False, True, True, True),
             )
         ],
-    )
+    ),
+    neck=dict(in_channels=[64, 128, 256, 512]),
 )

@@ -1,5 +1,6 @@
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
+# The paper's plain form. From pretrained weights the authors use `residual=True`.
 model = dict(
     backbone=dict(
         plugins=[

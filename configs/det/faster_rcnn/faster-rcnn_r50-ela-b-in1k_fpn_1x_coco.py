@@ -1,6 +1,6 @@
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
-# From a classifier that had the same attention: configs/cls/resnet/resnet50-ela-b_8xb32_in1k.py.
+# Start from a classifier that has the same attention: configs/cls/resnet/resnet50-ela-b_8xb32_in1k.py.
 model = dict(
     backbone=dict(
         init_cfg=dict(

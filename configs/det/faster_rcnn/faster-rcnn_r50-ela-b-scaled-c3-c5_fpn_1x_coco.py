@@ -1,5 +1,6 @@
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
+# `scale` starts at zero, so the training starts exactly from the pretrained network.
 model = dict(
     backbone=dict(
         plugins=[

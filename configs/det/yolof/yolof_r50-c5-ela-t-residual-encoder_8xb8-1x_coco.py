@@ -1,6 +1,6 @@
 _base_ = 'mmdet::yolof/yolof_r50-c5_8xb8-1x_coco.py'
 
-# The authors' places: C5, the projected map, and one layer each around the first three blocks.
+# The authors' places: C5, the projected map, and one layer around each of the first three blocks.
 model = dict(
     neck=dict(
         type='mmela.DilatedEncoder',

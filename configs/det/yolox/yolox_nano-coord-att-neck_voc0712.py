@@ -1,6 +1,7 @@
 _base_ = './yolox_nano_voc0712.py'
 
-# The authors' places: the neck's three inputs and its four concatenations, one layer a width.
+# The authors' places: the three inputs and the four concatenations of the neck share one layer
+# per width.
 model = dict(
     neck=dict(
         type='mmela.YOLOXPAFPN',

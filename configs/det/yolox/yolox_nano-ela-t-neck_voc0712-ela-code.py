@@ -1,6 +1,7 @@
-# The same network for weights of ELA's authors, made by tools/model_converters/ela_code_yolox.py:
-# pictures reach it as in their code, RGB / 255, normalised by ImageNet's mean and standard
-# deviation, in the middle of a grey frame. docs/authors_checkpoint.md has the commands.
+# The same network for the weights of ELA's authors, converted by
+# tools/model_converters/ela_code_yolox.py. The input is prepared as in their code: RGB / 255,
+# normalised by the mean and standard deviation of ImageNet, centred on a grey canvas.
+# docs/authors_checkpoint.md has the commands.
 _base_ = './yolox_nano-ela-t-neck_voc0712.py'
 
 model = dict(
@@ -9,7 +10,7 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True),
     bbox_head=dict(type='mmela.LetterboxYOLOXHead'),
-    # As when their published mAP was measured (EvalCallback in their YOLOX/utils/callbacks.py).
+    # The thresholds behind their published mAP (EvalCallback in their YOLOX/utils/callbacks.py).
     test_cfg=dict(score_thr=0.05, nms=dict(iou_threshold=0.5)))
 
 test_pipeline = [

@@ -1,5 +1,5 @@
-# The pattern for a data set of one's own in COCO format: set `data_root`, the classes and the
-# file names, and the length of the training. This one is BCCD, blood cells in 364 micrographs.
+# Template for a custom data set in COCO format: set `data_root`, the classes, the file names and
+# the number of epochs. This one is BCCD, blood cells in 364 micrographs.
 _base_ = './yolox_nano-ela-t_8xb8-300e_coco.py'
 
 data_root = 'data/bccd/'
@@ -62,7 +62,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-# About 6 minutes on two CPU cores, from scratch.
+# From scratch, about 6 minutes on two CPU cores.
 max_epochs = 36
 train_cfg = dict(max_epochs=max_epochs, val_interval=12)
 param_scheduler = [
@@ -75,8 +75,8 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-# Without mosaic there is nothing that YOLOXModeSwitchHook of the base could switch off, and the
-# averaged weights have to follow a run of minutes.
+# Without mosaic the base's YOLOXModeSwitchHook has nothing to switch off. The moving average has to
+# follow a short run.
 custom_hooks = [
     dict(
         type='EMAHook',

@@ -1,6 +1,6 @@
 _base_ = './yolox_nano_shapes.py'
 
-# The run that made weights/yolox_nano_shapes.pth, on scenes that the demo never sees:
+# Produces weights/yolox_nano_shapes.pth, from scenes that the demo never uses:
 # `python tools/dataset_converters/shapes.py data/shapes-pretrain --seed 1 --train 6000`.
 data_root = 'data/shapes-pretrain/'
 train_dataloader = dict(dataset=dict(data_root=data_root))

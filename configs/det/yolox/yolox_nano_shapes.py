@@ -8,7 +8,7 @@ metainfo = dict(
              (114, 183, 178)])
 
 model = dict(
-    # The scenes are 192 px wide, and so is the network's input: no multi-scale training.
+    # Scenes and network input are 192 px wide: no multi-scale training.
     data_preprocessor=dict(batch_augments=None),
     bbox_head=dict(num_classes=6))
 
@@ -56,7 +56,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-# Fine-tuning of 2 minutes on two CPU cores.
+# Fine-tunes in 2 minutes on two CPU cores.
 max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=0.01))
@@ -70,8 +70,8 @@ param_scheduler = [
         convert_to_iter_based=True)
 ]
 
-# Mosaic and MixUp are not used here, so there is nothing that the base's YOLOXModeSwitchHook
-# could switch off; and the average has to follow a run of minutes.
+# Without Mosaic and MixUp the base's YOLOXModeSwitchHook has nothing to switch off. The moving
+# average has to follow a short run.
 custom_hooks = [
     dict(
         type='EMAHook',

@@ -1,11 +1,11 @@
-# YOLOX-Nano without attention on VOC07+12 trainval, tested on VOC07 test: what the attentions of
-# `yolox_nano-*_voc0712.py` are held against.
+# YOLOX-Nano without attention, trained on VOC07+12 trainval and tested on VOC07 test: the baseline
+# of `yolox_nano-*-neck_voc0712.py`.
 #
-# Input size, length, batch size and learning rate are those of the YOLOX of ELA's authors (their
-# YOLOX/train.py); the augmentation is MMDetection's. The authors start from COCO weights, and their
-# figures suppose that. Here the start is from scratch, which needs no download; for theirs, convert
-# COCO weights (tools/model_converters/megvii_yolox.py) and add `--cfg-options load_from=FILE`.
-# tools/dataset_converters/README.md says how the data is prepared.
+# Input size, schedule, batch size and learning rate are those of ELA's authors (their
+# YOLOX/train.py); the augmentation is MMDetection's. The authors start from COCO weights; this
+# config trains from scratch, which needs no download. To start as they do, convert COCO weights
+# (tools/model_converters/megvii_yolox.py) and add `--cfg-options load_from=FILE`.
+# tools/dataset_converters/README.md describes how to prepare the data.
 _base_ = 'mmdet::yolox/yolox_nano_8xb8-300e_coco.py'
 
 dataset_type = 'VOCDataset'
@@ -13,7 +13,7 @@ data_root = 'data/VOCdevkit/'
 image_scale = (640, 640)
 
 model = dict(
-    data_preprocessor=dict(batch_augments=None),  # one size, in training too
+    data_preprocessor=dict(batch_augments=None),  # a single scale, in training too
     bbox_head=dict(num_classes=20))
 
 load_pipeline = [
@@ -30,7 +30,7 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
 
-# Mosaic and what follows it are the base's and stand in the wrapper, MultiImageMixDataset.
+# Mosaic and the transforms behind it are the base's and belong to the wrapper, MultiImageMixDataset.
 voc = dict(type=dataset_type, data_root=data_root)
 trainval = dict(filter_cfg=dict(filter_empty_gt=False, min_size=32), pipeline=load_pipeline, **voc)
 train_dataloader = dict(
@@ -61,8 +61,8 @@ val_dataloader = dict(
         **voc))
 test_dataloader = val_dataloader
 
-# The area under the curve, as the authors of ELA evaluate. VOC2007's own rule samples it at eleven
-# points; `val_evaluator.eval_mode=11points` gives what MMDetection's own VOC configs print.
+# The area under the curve, as the authors of ELA evaluate. VOC2007's own metric samples it at eleven
+# points; `val_evaluator.eval_mode=11points` gives the metric of MMDetection's VOC configs.
 val_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='area')
 test_evaluator = val_evaluator
 

@@ -1,6 +1,6 @@
-# The pattern for a data set of one's own in VOC segmentation format: set `data_root`, the classes
-# and the file names, and the length of the training. This one is Clothing Co-Parsing, 1,004 street
-# photographs 192 px wide, merged to ten classes.
+# Template for a custom data set in VOC segmentation format: set `data_root`, the classes, the file
+# names and the number of iterations. This one is Clothing Co-Parsing, 1,004 street photographs
+# 192 px wide, with its labels merged into ten classes.
 _base_ = [
     'mmseg::_base_/models/deeplabv3_r50-d8.py',
     'mmseg::_base_/default_runtime.py',
@@ -16,7 +16,8 @@ metainfo = dict(
 )  # fmt: skip
 crop_size = (192, 192)
 
-# ResNet-18 of half the width at output stride 16 and a slim head: what two CPU cores can train.
+# ResNet-18 of half the width at output stride 16 with a slim head, small enough to train on two CPU
+# cores.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     pretrained=None,

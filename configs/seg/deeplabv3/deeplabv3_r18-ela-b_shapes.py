@@ -1,6 +1,6 @@
 _base_ = './deeplabv3_r18_shapes.py'
 
-# Trained without attention and on other scenes; weights/README.md has the command.
+# Trained without attention on other scenes; weights/README.md has the command.
 load_from = 'weights/deeplabv3_r18_shapes.pth'
 
 model = dict(
@@ -16,7 +16,7 @@ model = dict(
     )
 )
 
-# The trained layers move little, the new ones have to learn from nothing.
+# A small learning rate for the trained layers, ten times as much for the new ones.
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys=dict(ela=dict(lr_mult=10))),

@@ -1,9 +1,9 @@
 _base_ = './deeplabv3_r18_shapes.py'
 
-# The run that made weights/deeplabv3_r18_shapes.pth, on scenes that the demo never sees:
+# Produces weights/deeplabv3_r18_shapes.pth, from scenes that the demo never uses:
 # `python tools/dataset_converters/shapes.py data/shapes-pretrain --seed 1 --train 6000`.
 data_root = 'data/shapes-pretrain/'
-# Crops: a batch of more scenes in the same time.
+# Crops allow a larger batch in the same time.
 crop_size = (128, 128)
 model = dict(data_preprocessor=dict(size=crop_size))
 train_pipeline = [

@@ -11,7 +11,7 @@ metainfo = dict(
     palette=[[0, 0, 0], [228, 87, 86], [76, 120, 168], [84, 162, 75], [238, 202, 59],
              [178, 121, 162], [114, 183, 178]])
 
-# A ResNet-18 of a quarter of the width and a slim head, so that two CPU cores can train it.
+# ResNet-18 of a quarter of the width with a slim head, small enough to train on two CPU cores.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=(192, 192)),
@@ -62,7 +62,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-# Fine-tuning of about a minute on two CPU cores.
+# Fine-tunes in about a minute on two CPU cores.
 max_iters = 300
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(lr=0.02))

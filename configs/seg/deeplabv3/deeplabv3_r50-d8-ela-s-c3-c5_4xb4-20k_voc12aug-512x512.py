@@ -1,5 +1,6 @@
 _base_ = 'mmseg::deeplabv3/deeplabv3_r50-d8_4xb4-20k_voc12aug-512x512.py'
 
+# The paper's plain form. From pretrained weights the authors use `residual=True`.
 model = dict(
     backbone=dict(
         plugins=[

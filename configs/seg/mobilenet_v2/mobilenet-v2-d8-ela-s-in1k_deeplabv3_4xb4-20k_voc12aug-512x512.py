@@ -1,7 +1,7 @@
 _base_ = './mobilenet-v2-d8_deeplabv3_4xb4-20k_voc12aug-512x512.py'
 
-# From a classifier that had the same attention:
-# configs/cls/mobilenet_v2/mobilenet-v2-ela-s_8xb32-200e_in1k.py.
+# Start from a classifier that has the same attention:
+# configs/cls/mobilenet_v2/mobilenet-v2-ela-s_8xb32_in1k.py.
 model = dict(
     pretrained=None,
     backbone=dict(
@@ -9,7 +9,7 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             prefix='backbone.',
-            checkpoint='work_dirs/mobilenet-v2-ela-s_8xb32-200e_in1k/epoch_200.pth',
+            checkpoint='work_dirs/mobilenet-v2-ela-s_8xb32_in1k/epoch_300.pth',
         ),
         plugins=[
             dict(

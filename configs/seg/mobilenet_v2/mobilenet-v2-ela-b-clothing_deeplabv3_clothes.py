@@ -1,6 +1,6 @@
 _base_ = './mobilenet-v2-ela-b_deeplabv3_clothes.py'
 
-# From a classifier that had the same attention:
+# Start from a classifier that has the same attention:
 # configs/cls/mobilenet_v2/mobilenet-v2-ela-b_clothing.py.
 model = dict(
     backbone=dict(

@@ -1,4 +1,4 @@
-"""What stands between a download and the configs, done by the toolboxes' own converters."""
+"""Converts PASCAL VOC and SBD downloads, using the toolboxes' own converters."""
 
 from pascal_voc.voc_aug import voc_aug
 from pascal_voc.voc_to_coco import voc_to_coco

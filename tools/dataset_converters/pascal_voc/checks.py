@@ -1,4 +1,4 @@
-"""What is checked around a conversion: lists, files, folders, photographs cut short."""
+"""Checks of lists, files, folders and truncated images."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ _END_OF_JPEG = b'\xff\xd9'
 
 
 def read_names(path: Path) -> list[str]:
-    """Reads a list of image names, one a line.
+    """Reads a list of image names, one per line.
 
     Args:
-        path: A file of ``ImageSets/``.
+        path: A file in ``ImageSets/``.
 
     Returns:
         The names.
 
     Raises:
-        UserError: If the file is missing or empty, has a line that is empty or padded with blanks,
-            or names an image twice: the toolboxes take a line as it stands for a file name.
+        UserError: If the file is missing or empty, has an empty line or one with extra blanks, or
+            names an image twice: the toolboxes use each line unchanged as a file name.
     """
     if not path.is_file():
-        raise UserError(f'there is no list {path}.')
+        raise UserError(f'the list {path} does not exist.')
     names = path.read_text(encoding='utf-8').splitlines()
     for number, name in enumerate(names, 1):
         if not name or name != name.strip():
-            raise UserError(f'line {number} of {path} is {name!r}: an image name alone is wanted.')
+            raise UserError(f'line {number} of {path}: expected an image name, got {name!r}.')
     if not names:
-        raise UserError(f'{path} names no image.')
+        raise UserError(f'the list {path} is empty.')
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise UserError(f'{path} names {name} {count} times.')
     return names
 
 
-def require_files(paths: Sequence[Path], what: str, remedy: str) -> None:
-    """Makes sure that files are there.
+def require_files(paths: Sequence[Path], what: str, fix: str) -> None:
+    """Checks that files exist.
 
     Args:
         paths: The files.
         what: What they are, in the plural.
-        remedy: How to get them, the end of the sentence.
+        fix: How to get them, as the end of the message.
 
     Raises:
         UserError: If one is missing; the message counts them and names the first.
@@ -53,38 +53,37 @@ def require_files(paths: Sequence[Path], what: str, remedy: str) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(
-            f'{len(missing)} of {len(paths)} {what} are missing, the first is {missing[0]}: '
-            f'{remedy}.'
+            f'{len(missing)} of {len(paths)} {what} are missing, the first is {missing[0]}: {fix}.'
         )
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder for results.
+    """Creates a folder for results.
 
     Args:
         path: The folder; it may exist.
 
     Raises:
-        UserError: If a file stands in its way or nothing may be written there.
+        UserError: If it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'the folder {path} cannot be made ({error.strerror}).') from error
+        raise UserError(f'the folder {path} cannot be created ({error.strerror}).') from error
 
 
 def broken_images(paths: Iterable[Path]) -> list[Path]:
-    """The photographs that the toolboxes cannot read.
+    """Finds images that the toolboxes cannot read.
 
-    Only those that do not end as a JPEG does are decoded, so it takes little more than opening
-    each. OpenCV's decoder, which the toolboxes use, gives nothing at all for a photograph cut
-    short, though its ``imread`` shows one; training stops there with a traceback.
+    Only files without the end marker of a JPEG are decoded, which keeps this fast. The toolboxes
+    use ``cv2.imdecode``, which returns None for a truncated image where ``cv2.imread`` returns a
+    part of it; training would stop there with a traceback.
 
     Args:
         paths: JPEG files.
 
     Returns:
-        Those that cannot be decoded, sorted.
+        The files that cannot be decoded, sorted.
     """
     import cv2
     import numpy as np

@@ -21,34 +21,35 @@ _LISTS = Path('ImageSets', 'Segmentation')
 
 
 class Augmented(NamedTuple):
-    """What was written."""
+    """The files that were written."""
 
     folder: Path  #: the masks, ``SegmentationClassAug``
     converted: int  #: masks of SBD
-    copied: int  #: masks of VOC for training images that SBD lacks
-    aug: int  #: images of ``aug.txt``: those that SBD adds
-    trainaug: int  #: images of ``trainaug.txt``: VOC's training images and those that SBD adds
-    notes: tuple[str, ...]  #: what to know
+    copied: int  #: masks of VOC, for training images that SBD lacks
+    aug: int  #: images in ``aug.txt``: those that SBD adds
+    trainaug: int  #: images in ``trainaug.txt``: VOC's training images and those that SBD adds
+    notes: tuple[str, ...]  #: warnings
 
 
 def voc_aug(devkit: str | os.PathLike[str], sbd: str | os.PathLike[str]) -> Augmented:
-    """Makes what the ``voc12aug`` configs read: ``SegmentationClassAug`` and ``aug.txt``.
+    """Creates ``SegmentationClassAug`` and ``aug.txt`` for the ``voc12aug`` configs.
 
-    MMSegmentation's ``voc_aug.py`` converts each mask and says which images are new. Its command
-    line is not used: it writes the lists in the order of a set, another one in each process, so
-    that two machines would train on differently shuffled data under one seed, and of a download
-    that is not whole it says ``AssertionError``. Here the lists are sorted, and masks of VOC stand
-    in for the training images that SBD lacks, so that ``trainaug.txt`` goes with one folder too.
+    MMSegmentation's ``voc_aug.py`` converts each mask and finds the new images. Its command line is
+    not used: it writes the lists in the order of a set, which differs between processes, so that
+    two machines would shuffle the data differently with the same seed, and it ends in an
+    ``AssertionError`` for an incomplete download. Here the lists are sorted, and the masks of
+    training images that SBD lacks are copied from VOC, so that one folder has all of
+    ``trainaug.txt``.
 
     Args:
         devkit: ``VOCdevkit`` with ``VOC2012``.
-        sbd: ``benchmark_RELEASE`` of SBD, which holds ``dataset/cls``.
+        sbd: ``benchmark_RELEASE`` of SBD, with ``dataset/cls``.
 
     Returns:
-        What was written.
+        The files that were written.
 
     Raises:
-        UserError: If a folder, a list, a mask or a photograph is missing or cannot be read.
+        UserError: If a folder, list, mask or image is missing or cannot be read.
     """
     voc = _voc_folder(Path(devkit))
     dataset = _sbd_folder(Path(sbd))
@@ -61,7 +62,7 @@ def voc_aug(devkit: str | os.PathLike[str], sbd: str | os.PathLike[str]) -> Augm
     trainaug = sorted(converter.generate_aug_list(train + sbd_names, val))
     images = [voc / 'JPEGImages' / f'{name}.jpg' for name in trainaug]
     val_images = [voc / 'JPEGImages' / f'{name}.jpg' for name in val]
-    require_files(images + val_images, 'photographs', 'unpack VOCtrainval_11-May-2012.tar again')
+    require_files(images + val_images, 'images', 'unpack VOCtrainval_11-May-2012.tar again')
     lacking = sorted(converter.generate_aug_list(train, sbd_names))
     own_masks = [voc / 'SegmentationClass' / f'{name}.png' for name in lacking]
     require_files(own_masks, 'masks of VOC', 'unpack VOCtrainval_11-May-2012.tar again')
@@ -78,15 +79,14 @@ def voc_aug(devkit: str | os.PathLike[str], sbd: str | os.PathLike[str]) -> Augm
     notes = []
     if len(trainaug) != converter.AUG_LEN:
         notes.append(
-            f'NOTE: these are not the {converter.AUG_LEN} training images of the literature; '
-            'results on them cannot be compared with published ones.'
+            f'NOTE: expected the {converter.AUG_LEN} training images of the literature, got '
+            f'{len(trainaug)}; results are not comparable with published ones.'
         )
     broken = broken_images(images + val_images)
     if broken:
         notes.append(
-            f'NOTE: {len(broken)} photographs are cut short, and training and tests will stop at '
-            f'them: {", ".join(map(str, broken[:5]))}; unpack them again or take them out of the '
-            'lists.'
+            f'NOTE: {len(broken)} images are truncated and would stop training and tests: '
+            f'{", ".join(map(str, broken[:5]))}; unpack them again or remove them from the lists.'
         )
     return Augmented(target, len(mat_files), len(own_masks), len(aug), len(trainaug), tuple(notes))
 
@@ -96,13 +96,13 @@ def _voc_folder(devkit: Path) -> Path:
     if not (voc / _LISTS).is_dir():
         hint = '.'
         if (devkit / _LISTS).is_dir():
-            hint = f': the folder to name is the one above, {devkit.parent}.'
+            hint = f'; did you mean {devkit.parent}?'
         elif (devkit / 'VOCdevkit' / 'VOC2012').is_dir():
-            hint = f': the folder to name is {devkit / "VOCdevkit"}.'
-        raise UserError(f'there is no folder {voc / _LISTS}{hint}')
+            hint = f'; did you mean {devkit / "VOCdevkit"}?'
+        raise UserError(f'the folder {voc / _LISTS} does not exist{hint}')
     for name in ('JPEGImages', 'SegmentationClass'):
         if not (voc / name).is_dir():
-            raise UserError(f'there is no folder {voc / name}: unpack VOC 2012 again.')
+            raise UserError(f'the folder {voc / name} does not exist; unpack VOC 2012 again.')
     return voc
 
 
@@ -111,10 +111,10 @@ def _sbd_folder(sbd: Path) -> Path:
         return sbd / 'dataset'
     hint = '.'
     if (sbd / 'cls').is_dir():
-        hint = f': the folder to name is the one above, {sbd.parent}.'
+        hint = f'; did you mean {sbd.parent}?'
     elif (sbd / 'benchmark_RELEASE').is_dir():
-        hint = f': the folder to name is {sbd / "benchmark_RELEASE"}.'
-    raise UserError(f'there is no folder {sbd / "dataset" / "cls"} with the masks of SBD{hint}')
+        hint = f'; did you mean {sbd / "benchmark_RELEASE"}?'
+    raise UserError(f'the folder {sbd / "dataset" / "cls"} of SBD does not exist{hint}')
 
 
 def _convert(converter: Any, mat_files: Iterable[Path], target: Path) -> None:
@@ -123,10 +123,10 @@ def _convert(converter: Any, mat_files: Iterable[Path], target: Path) -> None:
     for path in track_iter_progress(list(mat_files)):
         try:
             converter.convert_mat(path.name, in_dir=str(path.parent), out_dir=str(target))
-        # SciPy raises anything on a broken file: of zlib, of its own, a TypeError, a KeyError.
+        # SciPy raises many types for a broken file: zlib's, its own, TypeError, KeyError.
         except Exception as error:
             raise UserError(
-                f'{path} is no mask of SBD or is cut short ({type(error).__name__}: {error}): '
+                f'{path} is not a mask of SBD or is truncated ({type(error).__name__}: {error}); '
                 'unpack benchmark.tgz again.'
             ) from error
 
@@ -139,9 +139,9 @@ def _check_sizes(images: Iterable[Path], masks: Path) -> None:
             with Image.open(path) as image, Image.open(masks / f'{path.stem}.png') as mask:
                 sizes = image.size, mask.size
         except UnidentifiedImageError as error:
-            raise UserError(f'{error}: unpack VOCtrainval_11-May-2012.tar again.') from error
+            raise UserError(f'{error}; unpack VOCtrainval_11-May-2012.tar again.') from error
         if sizes[0] != sizes[1]:
             raise UserError(
-                f'{path} is {sizes[0]} pixels and its mask {sizes[1]}: they are not of the same '
-                'data set.'
+                f'{path}: expected the size of its mask, {sizes[1]}, got {sizes[0]}; they are from '
+                'different data sets.'
             )

@@ -1,4 +1,4 @@
-"""The image lists of folders in VOC detection layout."""
+"""Image lists of folders in the layout of VOC detection."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 from mmela.errors import UserError
 from pascal_voc.checks import read_names
 
-#: Where the lists lie in a VOC folder.
+#: Location of the lists in a VOC folder.
 LISTS = Path('ImageSets', 'Main')
 _SPLITS = ('train', 'val', 'trainval', 'test')
 _YEARS = {'VOC2007': 'voc07', 'VOC2012': 'voc12'}
 
 
 class ImageSet(NamedTuple):
-    """A list of ``ImageSets/Main`` and its folder."""
+    """A list in ``ImageSets/Main`` and its VOC folder."""
 
     folder: Path
     path: Path
@@ -23,12 +23,12 @@ class ImageSet(NamedTuple):
 
     @property
     def xml_files(self) -> list[Path]:
-        """The annotations of the list."""
+        """Annotation files of the list."""
         return [self.folder / 'Annotations' / f'{name}.xml' for name in self.names]
 
     @property
     def images(self) -> list[Path]:
-        """The photographs of the list."""
+        """Images of the list."""
         return [self.folder / 'JPEGImages' / f'{name}.jpg' for name in self.names]
 
 
@@ -36,17 +36,17 @@ def find_folders(source: Path) -> dict[str, Path]:
     """Finds the VOC folders of a download.
 
     Args:
-        source: A ``VOCdevkit``, or one folder of one's own in VOC layout.
+        source: A ``VOCdevkit``, or a folder of custom data in VOC layout.
 
     Returns:
-        The folders by the prefix of the files that are made of them: ``'voc07'``, ``'voc12'``, or
-        ``''`` for one's own.
+        The folders by the prefix of their output files: ``'voc07'``, ``'voc12'``, or ``''`` for
+        custom data.
 
     Raises:
         UserError: If ``source`` is neither.
     """
     if not source.is_dir():
-        raise UserError(f'there is no folder {source}.')
+        raise UserError(f'the folder {source} does not exist.')
     if (source / LISTS).is_dir():
         return {'': source}
     folders = {p: source / year for year, p in _YEARS.items() if (source / year / LISTS).is_dir()}
@@ -54,24 +54,24 @@ def find_folders(source: Path) -> dict[str, Path]:
         return folders
     hint = ''
     if (source / 'VOCdevkit').is_dir():
-        hint = f'; there is a folder {source / "VOCdevkit"}: name that one'
+        hint = f'; did you mean {source / "VOCdevkit"}?'
     raise UserError(
-        f'{source} holds neither VOC2007/{LISTS} nor VOC2012/{LISTS}, as a VOCdevkit does, nor '
-        f'{LISTS} itself, as a folder of your own data does{hint}.'
+        f'{source}: expected VOC2007/{LISTS} or VOC2012/{LISTS} (a VOCdevkit) or {LISTS} (custom '
+        f'data), got none of them{hint}'
     )
 
 
 def plan_files(folders: dict[str, Path]) -> dict[str, list[ImageSet]]:
-    """Says which files are made of which lists, named as MMDetection's converter names them.
+    """Assigns the lists to output files, named as by MMDetection's converter.
 
     Args:
-        folders: As :func:`find_folders` gives them.
+        folders: From :func:`find_folders`.
 
     Returns:
-        File names, and the lists that each is made of.
+        The lists of each file, by file name.
 
     Raises:
-        UserError: If there is no list at all, or one cannot be used.
+        UserError: If there is no list, or one is invalid.
     """
     files: dict[str, list[ImageSet]] = {}
     for prefix, folder in folders.items():
@@ -87,5 +87,5 @@ def plan_files(folders: dict[str, Path]) -> dict[str, list[ImageSet]]:
     if not files:
         lists = ', '.join(f'{split}.txt' for split in _SPLITS)
         places = ' or '.join(str(folder / LISTS) for folder in folders.values())
-        raise UserError(f'none of {lists} is in {places}.')
+        raise UserError(f'expected one of {lists} in {places}, got none.')
     return files

@@ -17,13 +17,13 @@ from pascal_voc.voc_lists import ImageSet, find_folders, plan_files
 
 
 class CocoFile(NamedTuple):
-    """A file that was written."""
+    """A COCO file that was written."""
 
     path: Path
     images: int
-    boxes: int  #: all of them
-    difficult: int  #: how many of the boxes are marked as difficult, a crowd in COCO's terms
-    notes: tuple[str, ...]  #: what was left out, and what to know
+    boxes: int  #: all boxes
+    difficult: int  #: boxes marked as difficult, which COCO calls crowd
+    notes: tuple[str, ...]  #: what was left out, and warnings
 
 
 def voc_to_coco(
@@ -31,29 +31,29 @@ def voc_to_coco(
     out_dir: str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
 ) -> list[CocoFile]:
-    """Converts every list of a VOC devkit, or of one folder of one's own in VOC layout.
+    """Converts every list of a VOC devkit, or of a folder of custom data in VOC layout.
 
-    MMDetection's ``VOCDataset`` reads the XML and its converter ``pascal_voc.py`` makes the JSON,
-    so training on the one or the other sees the same boxes. (The converter's own reader stops at
-    coordinates with a decimal point, and VOC2012 has some.) Two things are mended: annotation ids
-    start at 1, since pycocotools takes a match with id 0 for none; and boxes without area inside
-    the image are left out, which MMDetection skips in training and counts as missed in evaluation.
+    MMDetection's ``VOCDataset`` reads the XML and its converter ``pascal_voc.py`` writes the JSON,
+    so training on either sees the same boxes. (The converter's own reader fails on coordinates with
+    a decimal point, which VOC2012 has.) Two things differ: annotation ids start at 1, because
+    pycocotools treats a match with id 0 as no match; and boxes without area inside the image are
+    left out, because MMDetection skips them in training and counts them as missed in evaluation.
 
     Args:
         source: ``VOCdevkit`` with ``VOC2007``, ``VOC2012`` or both: files are named
             ``voc07_trainval.json``, ``voc12_...``, ``voc0712_...``, images by their path below
             ``source``. Or a folder with ``Annotations``, ``ImageSets/Main`` and ``JPEGImages``:
             files are named ``instances_train.json``, images by their bare names.
-        out_dir: Where the files go; without it, ``annotations`` in ``source``.
-        classes: Names of the classes, in the order of their ids; without it, the 20 of VOC.
+        out_dir: Folder of the files; None means ``annotations`` in ``source``.
+        classes: Class names in the order of their ids; None means the 20 of VOC.
 
     Returns:
         The files.
 
     Raises:
-        UserError: If folders, lists, annotations or images are missing or cannot be read, or the
-            annotations name other classes than the 20 of VOC and ``classes`` is not given, or
-            ``classes`` has a name that none of them has.
+        UserError: If folders, lists, annotations or images are missing or cannot be read, if there
+            are other classes than the 20 of VOC and ``classes`` is None, or if ``classes`` has a
+            name that no annotation has.
     """
     source = Path(source)
     folders = find_folders(source)
@@ -61,7 +61,7 @@ def voc_to_coco(
     sets = {image_set.path: image_set for members in files.values() for image_set in members}
     for image_set in sets.values():
         require_files(image_set.xml_files, 'annotations', 'unpack the data set again')
-        require_files(image_set.images, 'images', 'VOCDataset wants each as a .jpg')
+        require_files(image_set.images, 'images', 'VOCDataset expects .jpg files')
     counts = {p: _class_names(p) for p in {p for s in sets.values() for p in s.xml_files}}
     broken = set(broken_images({p for s in sets.values() for p in s.images}))
     converter: Any = load_converter('mmdet', 'pascal_voc.py')
@@ -93,11 +93,11 @@ def voc_to_coco(
 
 
 def _class_names(path: Path) -> Counter[str]:
-    """How often an annotation names each class."""
+    """Number of objects of each class in an annotation file."""
     try:
         objects = ElementTree.parse(path).getroot().findall('object')
     except ElementTree.ParseError as error:
-        raise UserError(f'{path} is no XML file or is cut short ({error}).') from error
+        raise UserError(f'{path} is not an XML file or is truncated ({error}).') from error
     names = [item.findtext('name') for item in objects if item.find('bndbox') is not None]
     if len(names) < len(objects) or not all(names):
         raise UserError(f"{path} has an object without 'name' or 'bndbox'.")
@@ -109,18 +109,20 @@ def _check_voc_classes(counts: Counter[str], classes: Sequence[str]) -> None:
     if strangers:
         found = ', '.join(f'{name} ({n})' for name, n in counts.most_common(10))
         raise UserError(
-            f'the annotations name classes that are not the 20 of VOC: {found}. For data of your '
-            f'own say which there are: --classes {" ".join(sorted(counts))}'
+            f'expected the 20 classes of VOC, got {found}; for custom data set '
+            f'--classes {" ".join(sorted(counts))}'
         )
 
 
 def _check_own_classes(counts: Counter[str], classes: Sequence[str]) -> None:
     unknown = [name for name in classes if name not in counts]
     if unknown:
-        separator = ' Separate the names by blanks.' if any(',' in name for name in unknown) else ''
+        separator = (
+            ' Separate the names with spaces.' if any(',' in name for name in unknown) else ''
+        )
         raise UserError(
-            f'--classes: no annotation names {", ".join(unknown)}; the classes there are '
-            f'{", ".join(sorted(counts))}' + did_you_mean(unknown[0], counts) + separator
+            f'--classes: expected some of {", ".join(sorted(counts))}, got '
+            f'{", ".join(unknown)}' + did_you_mean(unknown[0], counts) + separator
         )
 
 
@@ -151,15 +153,15 @@ def _read(image_set: ImageSet, classes: Sequence[str]) -> list[dict[str, Any]]:
         return dataset.load_data_list()
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
-            f'an annotation of {image_set.path} cannot be read: '
-            f'a coordinate or size is missing or is no number ({error}).'
+            f'an annotation of {image_set.path} is invalid: a coordinate or size is missing or not '
+            f'a number ({error}).'
         ) from error
 
 
 def _annotation(
     info: dict[str, Any], base: Path, classes: Sequence[str], empty: list[str]
 ) -> dict[str, Any]:
-    """One image as the converter wants it; boxes without area go to ``empty``."""
+    """One image in the format of the converter; boxes without area are added to ``empty``."""
     import numpy as np
 
     kept = []
@@ -193,12 +195,12 @@ def _notes(
     if strangers:
         notes.append(f'left out: objects of other classes: {", ".join(strangers)}')
     if empty:
-        notes.append(f'left out: boxes of no area in the image: {_some(empty)}')
+        notes.append(f'left out: boxes without area in the image: {_some(empty)}')
     unreadable = [str(path) for s in members for path in s.images if path in broken]
     if unreadable:
         notes.append(
-            f'NOTE: photographs cut short, training stops at them: {_some(unreadable)}; unpack '
-            'them again or take them out of the lists.'
+            f'NOTE: truncated images would stop training: {_some(unreadable)}; unpack them again '
+            'or remove them from the lists.'
         )
     return tuple(notes)
 

@@ -1,8 +1,8 @@
-"""Turns YOLOX checkpoints of others into ones that MMDetection loads.
+"""Converts YOLOX checkpoints of other code bases for MMDetection.
 
 Two sources: the YOLOX of ELA's authors (Xuwei86/ELA_Code, ``YOLOX/logs``, ``YOLOX/model_data``) and
-Megvii's own releases (Megvii-BaseDetection/YOLOX). Only names change; what differs in preprocessing
-is said by a config, see ``docs/authors_checkpoint.md``.
+Megvii's releases (Megvii-BaseDetection/YOLOX). Only names change; a config reproduces the
+preprocessing of the source, see ``docs/authors_checkpoint.md``.
 """
 
 from __future__ import annotations
@@ -11,27 +11,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from checkpoint_files import check_target, read_checkpoint, read_lines, write_checkpoint
 from torch import Tensor
 
-from convert_yolox.configs import (
-    PREPROCESSING_OF_ELA_CODE,
-    config_for,
-    pictures_of,
-)
-from convert_yolox.files import (
-    check_target,
-    read_checkpoint,
-    read_lines,
-    write_checkpoint,
-)
+from convert_yolox.configs import PREPROCESSING_OF_ELA_CODE, config_for, images_of
 from convert_yolox.weights import ConvertedYOLOX, convert_weights, some
 from mmela.engine.checks.environment import check_environment
-from mmela.engine.notices import without_onedl_notice
+from mmela.engine.log import without_onedl_notice
 from mmela.errors import UserError
 
 __all__ = ['ConvertedYOLOX', 'convert_weights', 'convert_yolox']
 
-#: Where a checkpoint may keep its weights; otherwise it is the state dict itself.
+#: Keys of a checkpoint that may hold its weights; otherwise it is the state dict itself.
 _WEIGHT_KEYS = ('model', 'state_dict')
 
 
@@ -46,20 +37,20 @@ def convert_yolox(
     """Converts a checkpoint file.
 
     Args:
-        source: A checkpoint by Megvii's names; only tensors and plain values are read from it.
-        target: The file to write: ``state_dict``, and ``meta`` with the class names and, where it
-            is known, the preprocessing, of which the report on loaded weights makes use.
-        from_ela_code: Whether it comes from the authors of ELA, and not from Megvii: then there
-            may be attention in it, and its pictures were normalised.
-        classes_file: Text file with one class name a line. Without it, 20 classes are taken for
-            Pascal VOC's and 80 for COCO's, in the order that MMDetection and both sources share.
+        source: Checkpoint with Megvii's names; only tensors and plain values are read from it.
+        target: The file to write: ``state_dict``, and ``meta`` with the class names and, if known,
+            the preprocessing, which the report on loaded weights compares with the config.
+        from_ela_code: Whether it comes from the authors of ELA instead of Megvii. Then it may hold
+            attention, and it was trained on normalised images.
+        classes_file: Text file with one class name per line. Without it, 20 classes are assumed to
+            be Pascal VOC's and 80 COCO's, in the order that MMDetection and both sources share.
         overwrite: Whether ``target`` may exist.
 
     Returns:
-        What was converted, what was dropped and what was left out, in lines for a person.
+        A report on what was converted and what was left out, in lines.
 
     Raises:
-        UserError: If a file is in the way or cannot be used, or ``source`` is no such checkpoint.
+        UserError: If a file cannot be read or written, or ``source`` is not such a checkpoint.
             Nothing is written then.
     """
     check_target(source, target, overwrite)
@@ -72,7 +63,7 @@ def convert_yolox(
         raise UserError(f'{source}: {error}') from error
     config = config_for(converted, from_ela_code)
     meta: dict[str, Any] = {'converted_from': os.path.basename(source), 'converted_for': config}
-    if from_ela_code:  # of Megvii's it is not known: there are legacy models
+    if from_ela_code:  # Megvii's legacy models make theirs unknown
         meta['data_preprocessor'] = PREPROCESSING_OF_ELA_CODE
     if dataset_meta:
         meta['dataset_meta'] = dataset_meta
@@ -84,14 +75,14 @@ def convert_yolox(
             f'dropped: {_dropped(converted.dropped)}',
             f'left in the source: {", ".join(others) or "nothing"}',
             f'classes: {about_classes}',
-            f'pictures: {pictures_of(from_ela_code)}',
+            f'images: {images_of(from_ela_code)}',
             f'{target}: {size / 1e6:.1f} MB, for {config}',
         ]
     )
 
 
 def _find_weights(checkpoint: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
-    """The state dict in a checkpoint, and the names of what else is there."""
+    """The state dict of a checkpoint, and the names of its other entries."""
     for key in _WEIGHT_KEYS:
         if isinstance(checkpoint.get(key), Mapping):
             weights = checkpoint[key]
@@ -102,23 +93,23 @@ def _find_weights(checkpoint: Mapping[str, Any]) -> tuple[Mapping[str, Any], lis
     strange = [str(name) for name, value in weights.items() if not isinstance(value, Tensor)]
     if strange:
         raise UserError(
-            f"tensors by their names are expected, in the file itself or under 'model', and "
-            f'{some(strange)} {"are none" if len(strange) > 1 else "is none"}.'
+            "expected a dict of tensors, in the file itself or under 'model', got other values for "
+            f'{some(strange)}.'
         )
     return weights, others
 
 
 def _dataset_meta(num_classes: int, classes_file: str | None) -> tuple[dict[str, Any], str]:
-    """The names of the classes as MMEngine's checkpoints keep them, and a line about them."""
+    """The class names as in MMEngine's checkpoints, and a line about them for the report."""
     if classes_file is not None:
         classes = read_lines(classes_file)
         if len(classes) != num_classes:
             raise UserError(
-                f'the network has {num_classes} classes, and {classes_file} names {len(classes)}.'
+                f'--classes: expected {num_classes} names, got {len(classes)} in {classes_file}.'
             )
         return {'classes': classes}, f'{num_classes}, from {classes_file}'
     if num_classes not in (20, 80):
-        return {}, f'{num_classes}, their names are not known; --classes FILE says them'
+        return {}, f'{num_classes}, names unknown; --classes FILE sets them'
     check_environment('mmdet')
     with without_onedl_notice():
         from mmdet.datasets import CocoDataset, VOCDataset
@@ -126,8 +117,8 @@ def _dataset_meta(num_classes: int, classes_file: str | None) -> tuple[dict[str,
     dataset = VOCDataset if num_classes == 20 else CocoDataset
     return (
         dict(dataset.METAINFO),
-        f"{num_classes}, taken for those of MMDetection's {dataset.__name__} in their order; "
-        '--classes FILE says others',
+        f"{num_classes}, assumed to be those of MMDetection's {dataset.__name__} in their order; "
+        '--classes FILE sets others',
     )
 
 

@@ -1,46 +1,46 @@
-"""Which config a converted YOLOX is for, and which pictures it was trained on."""
+"""The config that fits a converted YOLOX, and the preprocessing it was trained with."""
 
 from __future__ import annotations
 
 from convert_yolox.weights import ConvertedYOLOX
 
 _CONFIGS = 'configs/det/yolox'
-#: The authors' preprocessing, frame included, around their network on VOC.
+#: The authors' network on VOC with their preprocessing, including the letterbox.
 _CONFIG_OF_ELA_CODE = f'{_CONFIGS}/yolox_nano-ela-t-neck_voc0712-ela-code.py'
 
-#: What stands in a config of MMDetection for pictures as the authors prepare them, their
-#: ``YOLOX/utils/utils.py``: RGB / 255, normalised by ImageNet's mean and standard deviation.
+#: The authors' preprocessing as settings of MMDetection: RGB / 255, normalised by ImageNet's mean
+#: and standard deviation (their ``YOLOX/utils/utils.py``).
 PREPROCESSING_OF_ELA_CODE = dict(
     mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
 )
 
 
-def pictures_of(from_ela_code: bool) -> str:
-    """The pictures that a network was trained on, in words.
+def images_of(from_ela_code: bool) -> str:
+    """Describes the images that a network was trained on.
 
     Args:
-        from_ela_code: Whether it comes from the authors of ELA, and not from Megvii.
+        from_ela_code: Whether it comes from the authors of ELA instead of Megvii.
     """
     if from_ela_code:
         return (
-            f"RGB / 255, normalised by ImageNet's mean and deviation, as {_CONFIG_OF_ELA_CODE} says"
+            f"RGB / 255, normalised by ImageNet's mean and deviation, as in {_CONFIG_OF_ELA_CODE}"
         )
     return (
-        'as in the configs of MMDetection, BGR from 0 to 255, but a checkpoint does not say so: if '
-        'it is model_data/yolox_nano.pth of ELA_Code use ela_code_yolox.py; what Megvii calls its '
-        'legacy models were trained on normalised RGB too'
+        'BGR from 0 to 255, as in the configs of MMDetection; a checkpoint does not record it. For '
+        'model_data/yolox_nano.pth of ELA_Code use ela_code_yolox.py, and note that the legacy '
+        'models of Megvii were trained on normalised RGB too'
     )
 
 
 def config_for(converted: ConvertedYOLOX, from_ela_code: bool) -> str:
-    """The config whose network and whose pictures are those of a checkpoint.
+    """Finds the config with the network and the preprocessing of a checkpoint.
 
     Args:
         converted: The checkpoint.
-        from_ela_code: Whether it comes from the authors of ELA, and not from Megvii.
+        from_ela_code: Whether it comes from the authors of ELA instead of Megvii.
 
     Returns:
-        Its name, and the options that it needs, as they stand on a command line.
+        Its name and the options it needs, as on a command line.
     """
     size, num_classes = converted.size, converted.num_classes
     options = []

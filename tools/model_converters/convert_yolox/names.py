@@ -1,8 +1,8 @@
-"""The tensors of a YOLOX by two sets of names: Megvii's and MMDetection's.
+"""The names of the tensors of a YOLOX, Megvii's and MMDetection's.
 
 Megvii's names (Megvii-BaseDetection/YOLOX, ``yolox/models``) are also those of the PyTorch port
-that the authors of ELA use. The names are written out for a given depth, and not rewritten one by
-one, so that a tensor that is missing or belongs to no YOLOX is noticed.
+that the authors of ELA use. All names of a network of a given depth are generated, instead of
+rewriting those that are found, so that missing and unknown tensors are detected.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _neck(depth: int, depthwise: bool) -> Iterator[NamePair]:
 
 def _head(depthwise: bool) -> Iterator[NamePair]:
     for level in range(_NUM_LEVELS):
-        # What MMDetection counts among the neck's layers is the head's first one elsewhere.
+        # MMDetection counts the first layers of the head as part of the neck.
         yield from _conv(f'head.stems.{level}', f'neck.out_convs.{level}')
         for branch in ('cls', 'reg'):
             for i in range(2):

@@ -1,4 +1,4 @@
-"""Renames the tensors of a YOLOX, and notices what is no YOLOX, or more than one."""
+"""Renames the tensors of a YOLOX, and refuses checkpoints of other networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convert_yolox.names import yolox_names
 from mmela.attentions.ela import VARIANTS
 from mmela.errors import UserError
 
-#: The sizes by channels of the stem, depth, and whether the 3x3 convolutions are separable.
+#: Sizes by channels of the stem, depth, and whether the 3x3 convolutions are separable.
 _SIZES = {
     (16, 1, True): 'nano',
     (24, 1, False): 'tiny',
@@ -21,9 +21,9 @@ _SIZES = {
     (64, 3, False): 'l',
     (80, 4, False): 'x',
 }
-#: The authors' attention layers that their network runs, and the channels of each.
+#: The authors' attention layers that their network uses, and their channels.
 _ATTENTIONS = {'backbone.feat06': 64, 'backbone.feat1': 128, 'backbone.feat2': 256}
-#: Those that it builds and never runs.
+#: Layers that it builds and never uses.
 _UNUSED_ATTENTIONS = ('backbone.feat5', 'backbone.feat10')
 _ELA_TENSORS = ('conv.weight', 'gn.weight', 'gn.bias')
 _NAMES_SHOWN = 3
@@ -35,10 +35,10 @@ class ConvertedYOLOX:
 
     Attributes:
         weights: The state dict.
-        size: ``'nano'`` to ``'x'``, None where the network is none of these.
-        num_classes: Channels of its classifier.
-        variant: Variant of ELA in its neck, None without attention.
-        dropped: Names of the tensors that were left out because the source never used them.
+        size: ``'nano'`` to ``'x'``, or None for another size.
+        num_classes: Channels of the classifier.
+        variant: Variant of ELA in the neck, or None without attention.
+        dropped: Names of tensors that were left out because the source never used them.
     """
 
     weights: dict[str, Tensor]
@@ -49,8 +49,8 @@ class ConvertedYOLOX:
 
     @property
     def title(self) -> str:
-        """What it is, such as ``'YOLOX-nano, 20 classes, ELA-T in the neck'``."""
-        name = f'YOLOX-{self.size}' if self.size else 'YOLOX of a size of its own'
+        """A description such as ``'YOLOX-nano, 20 classes, ELA-T in the neck'``."""
+        name = f'YOLOX-{self.size}' if self.size else 'YOLOX of another size'
         attention = f', ELA-{self.variant} in the neck' if self.variant else ''
         return f'{name}, {self.num_classes} classes{attention}'
 
@@ -59,16 +59,16 @@ def convert_weights(weights: Mapping[str, Any], *, attention: bool) -> Converted
     """Renames the tensors of a YOLOX.
 
     Args:
-        weights: A state dict by Megvii's names.
+        weights: State dict with Megvii's names.
         attention: Whether it may hold the attention of ELA's authors.
 
     Returns:
-        The same tensors by MMDetection's names.
+        The same tensors with MMDetection's names.
 
     Raises:
-        UserError: If a tensor is missing, or one belongs to no YOLOX; nothing is lost silently.
+        UserError: If a tensor is missing or does not belong to a YOLOX.
     """
-    # A network that was saved from inside a DataParallel.
+    # Names of a network that was saved inside a DataParallel.
     if weights and all(name.startswith('module.') for name in weights):
         weights = {name.removeprefix('module.'): value for name, value in weights.items()}
     stem = _stem(weights)
@@ -81,19 +81,19 @@ def convert_weights(weights: Mapping[str, Any], *, attention: bool) -> Converted
     title = f'YOLOX-{size}' if size else f'a YOLOX of depth {depth}'
     if missing := [name for name in names if name not in weights]:
         raise UserError(
-            f'{title} has {len(names)} tensors, and {len(missing)} of them are not there: '
+            f'expected the {len(names)} tensors of {title}, but {len(missing)} are missing: '
             f'{some(missing)}.'
         )
     variant, attention_names, dropped = _attentions(weights)
     if (variant or dropped) and not attention:
         raise UserError(
-            f'there is attention in it ({some([*attention_names, *dropped])}), which no release '
-            'of Megvii has; a checkpoint of the authors of ELA is for ela_code_yolox.py.'
+            f'it has attention ({some([*attention_names, *dropped])}), unlike the releases of '
+            'Megvii; use ela_code_yolox.py for a checkpoint of the authors of ELA.'
         )
     names.update(attention_names)
     if unexpected := [name for name in weights if name not in names and name not in dropped]:
         raise UserError(
-            f'{len(unexpected)} of its tensors belong neither to {title} nor to ELA in its neck: '
+            f'{len(unexpected)} tensors belong neither to {title} nor to ELA in its neck: '
             f'{some(unexpected)}.'
         )
     return ConvertedYOLOX(
@@ -106,19 +106,19 @@ def convert_weights(weights: Mapping[str, Any], *, attention: bool) -> Converted
 
 
 def _stem(weights: Mapping[str, Any]) -> int:
-    """Channels of the stem, or what this is instead of a YOLOX."""
+    """Channels of the stem; raises if this is another network."""
     if any(name.startswith('bbox_head.multi_level_') for name in weights):
-        raise UserError("its tensors have MMDetection's names already; there is nothing to do.")
+        raise UserError("its tensors have MMDetection's names already; no conversion is needed.")
     if 'backbone.backbone.dark2.1.layer1.conv.weight' in weights:
         raise UserError(
-            'this is YOLOX-Darknet53, the network of YOLOv3, and MMDetection has no config for it; '
-            'nano, tiny, s, m, l and x can be converted.'
+            'expected YOLOX-nano, tiny, s, m, l or x, got YOLOX-Darknet53, which has no config in '
+            'MMDetection.'
         )
     stem = weights.get('backbone.backbone.stem.conv.conv.weight')
     if stem is None:
         raise UserError(
-            'this is no YOLOX: a tensor backbone.backbone.stem.conv.conv.weight is expected, and '
-            f'there are {some(list(weights)) if weights else "no tensors"}.'
+            'not a YOLOX: expected a tensor backbone.backbone.stem.conv.conv.weight, got '
+            f'{some(list(weights)) if weights else "no tensors"}.'
         )
     return stem.shape[0] if stem.dim() else 0
 
@@ -126,7 +126,7 @@ def _stem(weights: Mapping[str, Any]) -> int:
 def _attentions(
     weights: Mapping[str, Any],
 ) -> tuple[str | None, dict[str, str], tuple[str, ...]]:
-    """The variant of ELA, the new names of its tensors, and the tensors that nothing uses."""
+    """The variant of ELA, the new names of its tensors, and the unused tensors."""
     dropped = tuple(
         name for name in weights if name.startswith(tuple(f'{x}.' for x in _UNUSED_ATTENTIONS))
     )
@@ -142,14 +142,14 @@ def _attentions(
             if found_tensor is None:
                 there = [name for name in weights if name.startswith(f'{layer}.')]
                 raise UserError(
-                    f'ELA is expected in {layer}, with the tensors {", ".join(_ELA_TENSORS)}, and '
-                    f'there are {some(there) if there else "none"}; of the attentions of the '
-                    'authors only ELA can be converted.'
+                    f'{layer}: expected ELA with {", ".join(_ELA_TENSORS)}, got '
+                    f"{some(there) if there else 'no tensors'}; the authors' other attentions "
+                    'cannot be converted.'
                 )
             if found_tensor.shape[:1] != (channels,):
                 raise UserError(
-                    f'{layer}.{tensor} has the shape {tuple(found_tensor.shape)}, and that place '
-                    f'of YOLOX-nano has {channels} channels.'
+                    f'{layer}.{tensor}: expected {channels} channels as in YOLOX-nano, got the '
+                    f'shape {tuple(found_tensor.shape)}.'
                 )
         shapes.add(tuple(weights[f'{layer}.conv.weight'].shape[1:]))
     return _variant_of(shapes), names, dropped
@@ -160,14 +160,14 @@ def _variant_of(shapes: set[tuple[int, ...]]) -> str:
     if len(shapes) != 1 or (shape := next(iter(shapes))) not in by_shape:
         expected = ', '.join(f'{name} {shape}' for shape, name in by_shape.items())
         raise UserError(
-            'the convolutions of ELA have weights of shape (C, channels a group, length), the last '
-            f'two being {expected}, and these have {", ".join(map(str, sorted(shapes)))}.'
+            "the weights of ELA's convolutions have the shape (C, channels per group, length): "
+            f'expected {expected} for the last two, got {", ".join(map(str, sorted(shapes)))}.'
         )
     return by_shape[shape]
 
 
 def some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """The first names of a list and the number of the others."""
     shown = ', '.join(names[:_NAMES_SHOWN])
     more = len(names) - _NAMES_SHOWN
     return f'{shown} and {more} more' if more > 0 else shown
