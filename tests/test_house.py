@@ -1,4 +1,4 @@
-"""The structure of the package that docs/architecture.md and the design promise."""
+"""The structure of the package: what imports what, and the size of files and folders."""
 
 import ast
 from collections import Counter

@@ -137,6 +137,7 @@ def test_a_tool_that_needs_a_checkout_says_so(name, site, tmp_path):
 
 def test_a_tool_without_mmela_names_the_command_that_installs_it(tmp_path):
     shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+    shutil.copy(ROOT / 'pyproject.toml', tmp_path)
     arguments = {
         'train.py': ['a.py'],
         'test.py': ['a.py', 'a.pth'],

@@ -31,7 +31,8 @@ def mmela_imports(checkout: bool = False) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        fix = f'; install it with `pip install -e {ROOT}`' if error.name == 'mmela' else ''
+        source = f'-e {ROOT}' if (ROOT / 'pyproject.toml').is_file() else 'mmela'
+        fix = f'; install it with `pip install {source}`' if error.name == 'mmela' else ''
         _exit(f'mmela cannot be imported: {error}{fix}')
 
 
