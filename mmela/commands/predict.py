@@ -116,6 +116,18 @@ def to_json(results: Sequence[dict[str, Any]]) -> str:
     return json.dumps(list(results), indent=2)
 
 
+def summary(result: dict[str, Any]) -> str:
+    """A result in one line."""
+    if 'boxes' in result:
+        found = ', '.join(f'{box["class"]} {box["score"]:.2f}' for box in result['boxes'])
+        said = f'{len(result["boxes"])} boxes: {found}' if found else 'no boxes'
+    elif 'pixels' in result:
+        said = ', '.join(f'{name} {share:.1%}' for name, share in result['pixels'].items())
+    else:
+        said = f'{result["class"]} {result["score"]:.2f}'
+    return f'{result["image"]}: {said}'
+
+
 def _names_for(images: Sequence[str]) -> dict[str, str]:
     """A file name for each image: its own, with the folders that tell equal names apart."""
     folders = [os.path.dirname(os.path.abspath(image)) for image in images]
