@@ -174,7 +174,7 @@ BUILDING = {
     r"postfix becomes part of a name.*'\.2' was given": dict(ELA_T, postfix='.2'),
     r'postfix becomes part of a name.*None was given': dict(ELA_T, postfix=None),
     r"unexpected keyword argument 'varient'; did you mean 'variant'": dict(ELA_T, varient='T'),
-    r'kernel_size must be odd': dict(ELA_T, kernel_size=4),
+    r'kernel_size': dict(ELA_T, kernel_size=4),
 }
 
 

@@ -1,7 +1,8 @@
-"""Checks of arguments that the attentions share."""
+"""Argument checks shared by the attentions."""
 
 from __future__ import annotations
 
+import operator
 import warnings
 from functools import cache
 from typing import Any
@@ -9,84 +10,90 @@ from typing import Any
 from mmela.errors import ConfigError
 
 
-def check_count(name: str, value: Any) -> None:
-    """Refuses what is no whole number of at least 1.
+def check_count(name: str, value: Any) -> int:
+    """Checks that an argument is an integer of at least 1.
 
     Args:
-        name: The argument, for the message.
-        value: What was given.
+        name: Name of the argument, for the message.
+        value: Its value: any integer type, NumPy's included, but no bool.
+
+    Returns:
+        The value as an int.
 
     Raises:
-        ConfigError: If it is refused.
+        ConfigError: If it is anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f'{name} must be a whole number of at least 1, and {value!r} was given.')
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ConfigError(f'{name}: expected an integer of at least 1, got {value!r}.')
+    return count
 
 
-def check_kernel_size(value: Any) -> None:
-    """Refuses a kernel size that is no odd number.
+def check_kernel_size(value: Any) -> int:
+    """Checks that a kernel size is a positive odd integer.
 
     Args:
-        value: What was given.
+        value: The kernel size.
+
+    Returns:
+        The kernel size as an int.
 
     Raises:
-        ConfigError: If it is refused.
+        ConfigError: If it is anything else.
     """
-    check_count('kernel_size', value)
-    if value % 2 == 0:
+    size = check_count('kernel_size', value)
+    if size % 2 == 0:
         raise ConfigError(
-            f'kernel_size must be odd, so that a gate is as long as its axis, and {value} was '
-            'given.'
+            f'kernel_size: expected an odd number, so that gates are as long as axes, got {size}.'
         )
+    return size
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Refuses what is neither True nor False.
+    """Checks that an argument is True or False.
 
     Args:
-        name: The argument, for the message.
-        value: What was given.
+        name: Name of the argument, for the message.
+        value: Its value.
 
     Raises:
-        ConfigError: If it is refused.
+        ConfigError: If it is anything else.
     """
     if not isinstance(value, bool):
-        raise ConfigError(f'{name} must be True or False, and {value!r} was given.')
+        raise ConfigError(f'{name}: expected True or False, got {value!r}.')
 
 
 def divisor(owner: str, name: str, count: int, channels: int, strict: bool = False) -> int:
-    """The largest divisor of a width that is at most some count, and at least 1.
+    """The largest divisor of a width that is at most ``count``, and at least 1.
 
     Args:
         owner: The layer, for messages, such as ``'ELA(144)'``.
-        name: The argument that counts, for messages.
-        count: What was asked for; 0 where a width is narrower than one group.
+        name: Name of the argument, for messages.
+        count: The requested count; 0 for a width narrower than one group.
         channels: The width.
-        strict: Whether a count that does not divide is an error. Otherwise a warning says once
-            which divisor is taken.
+        strict: Whether a count that does not divide the width is an error. Otherwise the divisor
+            is used and a warning is logged once.
 
     Returns:
         The divisor.
 
     Raises:
-        ConfigError: If ``strict`` and the count does not divide.
+        ConfigError: If ``strict`` and the count does not divide the width.
     """
     if count and channels % count == 0:
         return count
     found = next((d for d in range(min(count, channels), 0, -1) if channels % d == 0), 1)
+    problem = f'{owner}: {name}={count} does not divide {channels} channels'
     if strict:
-        raise ConfigError(
-            f'{owner}: {name}={count} does not divide {channels} channels; {name}={found} does, '
-            'or strict=False takes it by itself.'
-        )
-    warn_once(
-        f'{owner}: {name}={count} does not divide {channels} channels; {name}={found} is used '
-        'instead.'
-    )
+        raise ConfigError(f'{problem}; set {name}={found}, or strict=False to use it.')
+    warn_once(f'{problem}; using {name}={found} instead.')
     return found
 
 
 @cache
 def warn_once(message: str) -> None:
-    """Warns of each message once a process: a network holds the same layer many times."""
+    """Warns of each message once per process: a network holds the same layer many times."""
     warnings.warn(message, stacklevel=4)

@@ -125,7 +125,7 @@ def test_a_count_that_does_not_divide_falls_to_the_next_divisor(
 
 
 def test_the_fallback_is_told_once():
-    with pytest.warns(UserWarning, match='num_groups=24 is used'):
+    with pytest.warns(UserWarning, match='num_groups=24'):
         ELA(144, 'T')
     with warnings.catch_warnings():
         warnings.simplefilter('error')
