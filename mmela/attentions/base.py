@@ -53,10 +53,10 @@ class Attention(BaseModule):
             raise ConfigError(
                 f"residual must be False, True or 'scaled', and {residual!r} was given."
             )
-        self.in_channels = in_channels
+        self.in_channels = int(in_channels)
         self.residual = residual
         if residual == 'scaled':
-            self.scale = nn.Parameter(torch.zeros(in_channels))
+            self.scale = nn.Parameter(torch.zeros(self.in_channels))
         else:
             self.register_parameter('scale', None)
 

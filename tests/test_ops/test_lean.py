@@ -1,4 +1,4 @@
-"""The autograd function with either set of passes: its gradients, and what PyTorch does around it."""
+"""The autograd function with either set of passes: gradients, memory, autocast, checkpoints."""
 
 from __future__ import annotations
 
