@@ -1,4 +1,4 @@
-"""The fused kernels in a network that two processes train, each on images of its own."""
+"""The kernels in a network that two processes train, each on images of its own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmela import ELA
-from mmela.ops.fused import availability
 
-pytestmark = pytest.mark.long  # two processes begin with importing all of it
-if availability.toolchain_fault():
-    pytest.skip(availability.toolchain_fault(), allow_module_level=True)
+pytestmark = [pytest.mark.long, pytest.mark.core]  # two processes import everything
+pytest.importorskip('triton', reason='the kernels need Triton')
 
 
 def make_network(fused):
@@ -28,7 +26,7 @@ def loss_of(network, rank):
 
 
 def train_one(rank, folder):
-    """What each of the processes does."""
+    """The program of each process."""
     store = f'file://{folder}/store'
     distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
     network = make_network(fused=True)
@@ -39,7 +37,7 @@ def train_one(rank, folder):
 
 
 def test_gradients_are_the_mean_of_those_of_each_process_alone(tmp_path, monkeypatch):
-    monkeypatch.setenv('TRITON_INTERPRET', '1')  # on the CPU where there is a GPU, too
+    monkeypatch.setenv('TRITON_INTERPRET', '1')  # on the CPU also where there is a GPU
     multiprocessing.spawn(train_one, (tmp_path,), nprocs=2)
 
     alone = []

@@ -1,12 +1,12 @@
-"""The passes of Efficient Local Attention over a full map, made block by block.
+"""The four passes of Efficient Local Attention over a full map, in PyTorch.
 
-On a CPU a map seldom fits the cache. Each pass here goes through it in blocks that do, and does all
-it has to do with a block before the next, so that a step of several operations reads and writes
-main memory as one would. Beside what is returned nothing is allocated but strips and one or two
-buffers of a block, whatever the size of the map. Small maps are taken whole.
+A map seldom fits the cache of a CPU. Each pass goes through it in blocks that do, and finishes a
+block before it starts the next, so that several operations cost the memory traffic of one. A pass
+allocates its result, strips, and one or two buffers of a block, whatever the size of the map. Small
+maps are processed whole.
 
-Both memory formats are seen as (N, G, H, W, D), D innermost: (N, C, H, W, 1) where a plane lies in
-one piece, (N, 1, H, W, C) where the channels of a pixel do (channels_last).
+Both memory formats are viewed as (N, G, H, W, D), D innermost: (N, C, H, W, 1) for contiguous
+planes, (N, 1, H, W, C) for contiguous channels (channels_last).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from torch import Tensor
 from mmela.ops import reference
 from mmela.ops.reference import gate_dtype
 
-#: Elements of a block: with three maps in work, 12 MB of float32. Twice or half as many make no
-#: difference that can be measured; far fewer pay for calls, far more leave the cache.
+#: Elements of a block: for three maps, 12 MB of float32. Half or twice as many make no measurable
+#: difference; far smaller blocks cost calls, far larger ones do not fit the cache.
 BLOCK = 2**20
-#: Up to so many the forward pass takes a map whole: the calls cost more than the cache gives back.
+#: Maps of at most this many blocks go forward whole: more calls cost more than the cache saves.
 FORWARD_BLOCKS = 4
 
 Index = tuple[slice, ...]
 
 
 class Layout:
-    """How a map lies in memory, and in which blocks to go through it.
+    """The memory layout of a map, and its blocks.
 
     Args:
         x: Map of shape (N, C, H, W), of any strides.
@@ -42,11 +42,11 @@ class Layout:
         groups, depth = (1, channels) if self.pixels else (channels, 1)
         self.shape = (n, groups, height)
         self.row = max(width * depth, 1)
-        # Elsewhere each call costs a launch: blocks are there to keep the buffers small.
+        # On other devices each call costs a launch, and blocks only keep the buffers small.
         self.elements = BLOCK if x.device.type == 'cpu' else 16 * BLOCK
 
     def fits(self, blocks: int) -> bool:
-        """Whether planes lie in one piece, and the map is no larger than so many blocks."""
+        """Whether planes are contiguous and the map has at most this many blocks."""
         n, groups, height = self.shape
         return not self.pixels and n * groups * height * self.row <= blocks * self.elements
 
@@ -67,7 +67,7 @@ class Layout:
         return sums.squeeze(1).transpose(1, 2).contiguous() if self.pixels else sums.squeeze(3)
 
     def blocks(self) -> list[Index]:
-        """Slices of (N, G, H): whole samples, else groups of one, else rows of one of these."""
+        """Slices of (N, G, H): whole samples, or groups of a sample, or rows of a group."""
         n, groups, height = self.shape
         rows = max(self.elements // self.row, 1)
         steps = (
@@ -83,7 +83,7 @@ class Layout:
         ]
 
     def buffer(self, like: Tensor, dtype: torch.dtype) -> Tensor:
-        """Room for the largest block, flat."""
+        """A flat buffer for the largest block."""
         return like.new_empty(min(max(self.elements, self.row), like.numel()), dtype=dtype)
 
     def _strip(self, strip: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
     """As :func:`mmela.ops.strip_means`, up to rounding."""
     layout, dtype = Layout(x), gate_dtype(x)
     if x.device.type != 'cpu' or (layout.fits(FORWARD_BLOCKS) and x.dtype == dtype):
-        return reference.strip_means(x)  # a GPU converts while it adds up, without a buffer
+        return reference.strip_means(x)  # a GPU converts while it sums, without a buffer
     full = layout.map(x)
     sum_h, sum_w = _empty_sums(full, dtype)
     buffer = None if x.dtype == dtype else layout.buffer(x, dtype)
@@ -118,7 +118,7 @@ def weigh(x: Tensor, y_h: Tensor, y_w: Tensor, residual: bool) -> Tensor:
     out = torch.empty_like(x)
     a, b = layout.along_h(y_h), layout.along_w(y_w)
     full, result = layout.map(x), layout.map(out)
-    # Backwards: the blocks that the means saw last may still be in the cache.
+    # In reverse: the blocks that were read last for the means may still be in the cache.
     for index in reversed(layout.blocks()):
         part, block = full[index], result[index]
         torch.mul(part, a[index], out=block)
@@ -132,7 +132,7 @@ def weigh(x: Tensor, y_h: Tensor, y_w: Tensor, residual: bool) -> Tensor:
 def product_sums(grad: Tensor, x: Tensor, y_h: Tensor, y_w: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of the gates.
 
-    Autocast would multiply matrices in half precision: whoever calls switches it off.
+    The caller disables autocast, which would multiply the matrices in half precision.
 
     Args:
         grad: Gradient of the output, shape (N, C, H, W), of any strides.
@@ -166,7 +166,7 @@ def product_sums(grad: Tensor, x: Tensor, y_h: Tensor, y_w: Tensor) -> tuple[Ten
             torch.sum(weighted, 3, out=sum_h[index])
             _add_sum(product.mul_(gates[0]), index, sum_w)
         else:
-            # Matrix-vector products of planes read the block once each and write a strip.
+            # Matrix-vector products with planes read the block once each and write a strip.
             plane, row, column = product.squeeze(4), gates[0].squeeze(4), gates[1].squeeze(4)
             sum_h[index] = torch.matmul(plane, column.transpose(2, 3))
             sum_w[index[:2]] += torch.matmul(row.transpose(2, 3), plane).transpose(2, 3)
@@ -221,7 +221,7 @@ def _slices(length: int, step: int) -> Iterator[slice]:
 
 
 def _empty_sums(full: Tensor, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Sums over W, (N, G, H, D), to be written, and over H, (N, G, W, D), to be added to."""
+    """Uninitialised sums over W, (N, G, H, D), and zero sums over H, (N, G, W, D)."""
     n, groups, height, width, depth = full.shape
     return (
         full.new_empty((n, groups, height, depth), dtype=dtype),
