@@ -63,10 +63,9 @@ def ela(
             size is even.
     """
     parameters = [p for p in (conv_weight, gn_weight, gn_bias, scale) if p is not None]
-    eager = (
-        not _is_compiling()
-        and all(type(t) in (Tensor, Parameter) for t in (x, *parameters))
-        and not (x.is_meta or _is_exporting() or _is_transformed())
+    exporting = _is_exporting()
+    eager = not (exporting or _is_compiling() or x.is_meta or _is_transformed()) and all(
+        type(t) in (Tensor, Parameter) for t in (x, *parameters)
     )
     if not eager:
         implementation: Callable[..., Tensor] = ela_reference
@@ -74,8 +73,7 @@ def ela(
         implementation = _with_kernels(x, parameters)
     else:
         implementation = ela_lean
-    # A trace has no sizes to look at.
-    if not torch.jit.is_tracing() and conv_weight.size(2) % 2 == 0:
+    if not exporting and conv_weight.size(2) % 2 == 0:
         raise ConfigError(
             f'ELA: expected conv_weight with an odd kernel size, got {conv_weight.size(2)}.'
         )
