@@ -209,7 +209,7 @@ class ELA(Attention):
             if u.size(0) == 1 and u.size(2) == 1:
                 # `nn.GroupNorm` refuses a batch of one whose groups hold one element; a batch of
                 # two such samples has the same statistics.
-                return run(self.gn, torch.cat([u, u]))[:1].sigmoid()
+                return run(self.gn, torch.cat([u, u]))[: u.size(0)].sigmoid()
             return run(self.gn, u).sigmoid()
 
         with without_autocast(x):

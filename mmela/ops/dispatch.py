@@ -116,8 +116,10 @@ def kernels_unavailable(x: Tensor) -> str | None:
         return f'they run on CUDA devices, and the map is on {x.device}'
     if x.is_cuda and torch.version.cuda and torch.cuda.get_device_capability(x.device) < (8, 0):
         return f'{torch.cuda.get_device_name(x.device)} is older than compute capability 8.0'
-    if max(4 * x.size(2), x.size(1)) * x.size(3) >= 2**31:
-        return f'they index a plane in 32 bits, and the map has the shape {tuple(x.shape)}'
+    _, channels, height, width = x.shape
+    longest = max(height, width)
+    if longest > 2**20 or max(4 * height * width, channels * longest) >= 2**31:
+        return f'their 32-bit indices do not cover a map of shape {tuple(x.shape)}'
     if x.dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
         return f'they take maps of floating point numbers, and this one is {x.dtype}'
     return None
