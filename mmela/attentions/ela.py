@@ -209,7 +209,7 @@ class ELA(Attention):
             if u.size(0) == 1 and u.size(2) == 1:
                 # `nn.GroupNorm` refuses a batch of one whose groups hold one element; a batch of
                 # two such samples has the same statistics.
-                return run(self.gn, torch.cat([u, u]))[:1].sigmoid()
+                return run(self.gn, torch.cat([u, u]))[: u.size(0)].sigmoid()
             return run(self.gn, u).sigmoid()
 
         with without_autocast(x):
@@ -223,7 +223,11 @@ class ELA(Attention):
 
 def _are_plain(conv: nn.Module, gn: nn.Module) -> bool:
     """Whether reading the weights of both children gives the same as calling them."""
-    return _is_plain(conv, nn.Conv1d) and _is_plain(gn, nn.GroupNorm) and conv.bias is None
+    return (
+        _is_plain(conv, nn.Conv1d)
+        and _is_plain(gn, nn.GroupNorm)
+        and conv._parameters.get('bias') is None
+    )
 
 
 def _is_plain(child: nn.Module, kind: type[nn.Module]) -> bool:
@@ -233,5 +237,6 @@ def _is_plain(child: nn.Module, kind: type[nn.Module]) -> bool:
     if child._backward_hooks or getattr(child, '_backward_pre_hooks', None):  # torch 2.0
         return False
     if type(child) is kind:
-        return type(child.weight) in (nn.Parameter, Tensor)  # no DTensor, no quantized tensor
+        # No DTensor, no quantized tensor. A look-up by attribute would cost a microsecond.
+        return type(child._parameters.get('weight')) in (nn.Parameter, Tensor)
     return type(child).__bases__ == (kind,) and is_parametrized(child)

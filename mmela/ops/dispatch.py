@@ -63,10 +63,9 @@ def ela(
             size is even.
     """
     parameters = [p for p in (conv_weight, gn_weight, gn_bias, scale) if p is not None]
-    eager = (
-        not _is_compiling()
-        and all(type(t) in (Tensor, Parameter) for t in (x, *parameters))
-        and not (x.is_meta or _is_exporting() or _is_transformed())
+    exporting = _is_exporting()
+    eager = not (exporting or _is_compiling() or x.is_meta or _is_transformed()) and all(
+        type(t) in (Tensor, Parameter) for t in (x, *parameters)
     )
     if not eager:
         implementation: Callable[..., Tensor] = ela_reference
@@ -74,8 +73,7 @@ def ela(
         implementation = _with_kernels(x, parameters)
     else:
         implementation = ela_lean
-    # A trace has no sizes to look at.
-    if not torch.jit.is_tracing() and conv_weight.size(2) % 2 == 0:
+    if not exporting and conv_weight.size(2) % 2 == 0:
         raise ConfigError(
             f'ELA: expected conv_weight with an odd kernel size, got {conv_weight.size(2)}.'
         )
@@ -118,8 +116,10 @@ def kernels_unavailable(x: Tensor) -> str | None:
         return f'they run on CUDA devices, and the map is on {x.device}'
     if x.is_cuda and torch.version.cuda and torch.cuda.get_device_capability(x.device) < (8, 0):
         return f'{torch.cuda.get_device_name(x.device)} is older than compute capability 8.0'
-    if max(4 * x.size(2), x.size(1)) * x.size(3) >= 2**31:
-        return f'they index a plane in 32 bits, and the map has the shape {tuple(x.shape)}'
+    _, channels, height, width = x.shape
+    longest = max(height, width)
+    if longest > 2**20 or max(4 * height * width, channels * longest) >= 2**31:
+        return f'their 32-bit indices do not cover a map of shape {tuple(x.shape)}'
     if x.dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
         return f'they take maps of floating point numbers, and this one is {x.dtype}'
     return None

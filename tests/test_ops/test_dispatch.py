@@ -55,6 +55,8 @@ def test_the_cause_is_named_where_they_cannot_run(monkeypatch):
     on_meta = [inputs[0], *(p.to('meta') for p in inputs[1:])]
     assert refused(on_meta, 'parameters are on another device')
     assert refused([inputs[0].to(torch.complex64), *inputs[1:]], 'torch.complex64')
+    huge = torch.empty(1, device=DEVICE).expand(1, 8, 2**15, 2**15)
+    assert refused([huge, *inputs[1:]], '32768')
     cpu = [t.cpu() for t in inputs]
     with monkeypatch.context() as patch:
         patch.delenv('TRITON_INTERPRET', raising=False)
