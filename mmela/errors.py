@@ -42,6 +42,16 @@ def local_rank(launcher: str) -> int:
     return int(os.environ.get(_LOCAL_RANK_VARIABLES.get(launcher, ''), 0))
 
 
+def set_local_rank(launcher: str, given: int | None = None) -> None:
+    """Sets ``LOCAL_RANK``, which MMEngine reads, where the launcher has not.
+
+    Args:
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        given: The value of ``--local_rank``, if there is one.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(local_rank(launcher) if given is None else given))
+
+
 @contextmanager
 def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
     """Turns a mistake inside the block into a message and exit status 2.

@@ -30,13 +30,11 @@ def parse_args() -> argparse.Namespace:
         help='override settings: test_dataloader.batch_size=4 "key=[a,b]" list.0.key=value',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--local_rank', '--local-rank', type=int)
     parser.add_argument(
         '--no-data-check', action='store_true', help='do not look for the data first'
     )
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parser.parse_args()
 
 
 def main() -> int:
@@ -52,6 +50,7 @@ def main() -> int:
         hint = f'; install it: pip install -e {os.path.dirname(os.path.dirname(__file__)) or "."}'
         print(f'error: {error}{hint if error.name == "mmela" else ""}', file=sys.stderr)
         return 2
+    engine.set_local_rank(args.launcher, args.local_rank)
     with engine.exit_on_user_error(args.launcher):
         cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         if args.show or args.show_dir:

@@ -11,7 +11,7 @@ from mmela.engine.checks.weights import check_weights
 from mmela.engine.config import load_config, scope_of
 from mmela.engine.test import draw_predictions, keep_predictions, test, use_tta
 from mmela.engine.train import train, use_amp, use_auto_scale_lr, use_resume
-from mmela.errors import UserError, exit_on_user_error
+from mmela.errors import UserError, exit_on_user_error, set_local_rank
 
 __all__ = [
     'UserError',
@@ -23,6 +23,7 @@ __all__ = [
     'keep_predictions',
     'load_config',
     'scope_of',
+    'set_local_rank',
     'test',
     'train',
     'use_amp',

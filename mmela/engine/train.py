@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from mmengine.config import Config, ConfigDict
@@ -43,15 +44,18 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
 
     check_plugins(cfg)
     check_weights(cfg, training=True)
+    from mmela.engine.hooks.signals import end_on_signals
     from mmela.engine.runner import build_runner, connected_processes
 
     with connected_processes(), explain_config_errors(), explain_broken_images():
         runner = build_runner(cfg)
-        runner.train()
+        with end_on_signals(runner):
+            runner.train()
     latest = _latest_checkpoint(cfg.work_dir)
     if latest is not None:
-        config = _shortest(cfg.filename) if cfg.filename else 'CONFIG'
-        tell(f'trained; to test it: python tools/test.py {config} {_shortest(latest)}')
+        config = shlex.quote(_shortest(cfg.filename)) if cfg.filename else 'CONFIG'
+        checkpoint = shlex.quote(_shortest(latest))
+        tell(f'trained; to test it: python tools/test.py {config} {checkpoint}')
     return runner
 
 
