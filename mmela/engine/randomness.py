@@ -20,7 +20,7 @@ import torch
 class Sample(NamedTuple):
     """What a batch sampler asks a dataset for, with everything that its seed depends on."""
 
-    index: int
+    idx: int
     epoch: int
     seed: int
 
@@ -53,10 +53,10 @@ def load_samples(dataset: Any, batch: Iterable[Sample | int]) -> list:
     with _restored_generators():
         for sample in batch:
             if isinstance(sample, Sample):
-                seed = _seed_host('sample', sample.seed, sample.epoch, sample.index)
+                seed = _seed_host('sample', sample.seed, sample.epoch, sample.idx)
                 # torch.manual_seed would reach for the GPUs, and this may be a loader's worker.
                 torch.default_generator.manual_seed(seed)
-                loaded.append(dataset[sample.index])
+                loaded.append(dataset[sample.idx])
             else:
                 loaded.append(dataset[sample])
     return loaded

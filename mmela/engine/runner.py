@@ -32,6 +32,8 @@ from mmela.errors import UserError
 class Runner(MMEngineRunner):
     """The runner of tools/train.py and tools/test.py."""
 
+    _train_dataloader: Any
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps a model for the processes of this run.
 

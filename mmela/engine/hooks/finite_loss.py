@@ -35,8 +35,9 @@ class FiniteLossHook(Hook):
 
     priority = 'VERY_LOW'  # after EMA has put its weights into a checkpoint
 
+    _runner: Runner
+
     def __init__(self) -> None:
-        self._runner: Runner | None = None
         self._batch: Any = None
         self._forward: tuple = ()
         self._in_a_row = 0

@@ -54,7 +54,7 @@ class ResumableDataHook(Hook):
             modules = dict(unwrap(runner.model).named_modules())
             for name, memory in self._resumed.items():
                 if name in modules:
-                    vars(modules[name]).update(memory)
+                    modules[name].__dict__.update(memory)
         if isinstance(loop, IterBasedTrainLoop):
             batches.skip = loop.iter
             asks = not hasattr(loop.dataloader_iterator, 'skip_iter')

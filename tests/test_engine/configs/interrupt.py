@@ -1,4 +1,4 @@
-"""A hook that sends this process a signal, and one that writes down what it trained on."""
+"""Hooks that inject faults into a run, and one that writes down what it trained on."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ class SendSignalHook(Hook):
     Args:
         iteration: The iteration, from 1.
         name: The signal.
-        rank: The process that gets it.
+        rank: The process that sends it to itself.
     """
 
     def __init__(self, iteration, name='SIGTERM', rank=0):
@@ -29,16 +29,60 @@ class SendSignalHook(Hook):
 
 
 @HOOKS.register_module()
-class TraceHook(Hook):
-    """Keeps, in ``runner.trace``, the sum of each batch, its files and its losses."""
+class PoisonHook(Hook):
+    """From an iteration on, the output of a layer is infinite.
 
-    priority = 'LOWEST'
+    Args:
+        layer: Its name.
+        iteration: The iteration, from 1.
+        rank: The process whose layer it is.
+    """
+
+    def __init__(self, layer, iteration, rank=0):
+        self.layer = layer
+        self.iteration = iteration
+        self.rank = rank
+
+    def before_train(self, runner):
+        model = getattr(runner.model, 'module', runner.model)
+
+        def poison(module, inputs, output):
+            if runner.iter + 1 >= self.iteration and runner.rank == self.rank:
+                return output * float('inf')
+
+        model.get_submodule(self.layer).register_forward_hook(poison)
+
+
+@HOOKS.register_module()
+class PoisonWeightHook(Hook):
+    """After an iteration, a weight of the network is NaN.
+
+    Args:
+        name: Its name.
+        iteration: The iteration, from 1.
+    """
+
+    def __init__(self, name, iteration):
+        self.name = name
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iteration:
+            runner.model.get_parameter(self.name).data[0] = float('nan')
+
+
+@HOOKS.register_module()
+class TraceHook(Hook):
+    """Keeps, in ``runner.trace``, where each iteration stood, its batch and its loss."""
+
+    priority = 'LOW'
 
     def before_run(self, runner):
         runner.trace = []
 
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        means = [image.float().mean().item() for image in data_batch['inputs']]
+        runner.trace.append([runner.iter, batch_idx, means, torch.rand(()).item()])
+
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        inputs = torch.stack([image.float().mean() for image in data_batch['inputs']])
-        loss = float(outputs['loss'])
-        draw = float(torch.rand(()))  # where the step's random numbers stand after it
-        runner.trace.append((runner.iter, batch_idx, inputs.tolist(), loss, draw))
+        runner.trace[-1].append(outputs['loss'].item())
