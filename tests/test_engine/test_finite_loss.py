@@ -25,7 +25,15 @@ LAYERS = {
 @pytest.fixture
 def greys(tmp_path):
     """Grey images in the folders of three classes."""
-    for name in ('train/a/0', 'train/a/1', 'train/b/0', 'train/c/0', 'val/a/0', 'val/b/0', 'val/c/0'):
+    for name in (
+        'train/a/0',
+        'train/a/1',
+        'train/b/0',
+        'train/c/0',
+        'val/a/0',
+        'val/b/0',
+        'val/c/0',
+    ):
         path = tmp_path / 'greys' / f'{name}.jpg'
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.full((32, 32, 3), 99, np.uint8))

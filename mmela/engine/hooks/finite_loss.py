@@ -116,12 +116,12 @@ class FiniteLossHook(Hook):
             images = list(dict.fromkeys(_image_paths(self._batch)))
             said = (
                 f'{where} Images of this batch: '
-                f'{", ".join(images) or "unknown, as the samples have no img_path"}.'
+                f'{_some(images, 16) or "unknown, as the samples have no img_path"}.'
             )
         row = f', the {self._in_a_row}th time in a row' if self._in_a_row > 1 else ''
         return (
             f'iteration {self._runner.iter + 1}: {_some(losses) or "the loss"} is not finite'
-            f'{row}; {first_said(said)} The weights were not changed by it. Look at the images and '
+            f'{row}; {first_said(said)} The optimizer did not step. Look at the images and '
             'their annotations, lower the learning rate, or clip gradients: --cfg-options '
             'optim_wrapper.clip_grad.max_norm=10; then continue with --resume.'
         )
@@ -131,7 +131,7 @@ class FiniteLossHook(Hook):
         model = unwrap(self._runner.model)
         names = _not_finite(model.named_parameters())
         if names:
-            return [], f'its weights were not finite before: {_some(names)}.'
+            return [], f'these weights were not finite before this iteration: {_some(names)}.'
         if not self._forward:
             return [], 'the layer is unknown.'
         args, kwargs = self._forward
@@ -215,5 +215,5 @@ def _image_paths(value: Any) -> Iterator[str]:
             yield from _image_paths(item)
 
 
-def _some(names: list[str]) -> str:
-    return ', '.join(names[:_NAMES_SHOWN]) + (', ...' if len(names) > _NAMES_SHOWN else '')
+def _some(names: list[str], shown: int = _NAMES_SHOWN) -> str:
+    return ', '.join(names[:shown]) + (', ...' if len(names) > shown else '')

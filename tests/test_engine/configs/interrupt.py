@@ -16,16 +16,21 @@ class SendSignalHook(Hook):
         iteration: The iteration, from 1.
         name: The signal.
         rank: The process that sends it to itself.
+        to_group: Whether the whole process group gets it, as from a terminal or torchrun.
     """
 
-    def __init__(self, iteration, name='SIGTERM', rank=0):
+    def __init__(self, iteration, name='SIGTERM', rank=0, to_group=False):
         self.iteration = iteration
+        self.to_group = to_group
         self.signal = signal.Signals[name]
         self.rank = rank
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter + 1 == self.iteration and runner.rank == self.rank:
-            os.kill(os.getpid(), self.signal)
+            if self.to_group:
+                os.killpg(0, self.signal)
+            else:
+                os.kill(os.getpid(), self.signal)
 
 
 @HOOKS.register_module()
