@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -60,7 +61,8 @@ def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
         launcher: How the processes were started; the first process of a machine speaks.
 
     Raises:
-        SystemExit: With status 2 after a :class:`UserError` or :class:`ConfigError`.
+        SystemExit: With status 2 after a :class:`UserError` or :class:`ConfigError`, with 130 after
+            Ctrl-C.
     """
     try:
         yield
@@ -71,6 +73,9 @@ def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
             time.sleep(_SPEAKER_SECONDS)
         print(f'error: {_without_builder_prefix(str(error))}', file=sys.stderr, flush=True)
         raise SystemExit(USER_ERROR_STATUS) from None
+    except KeyboardInterrupt:  # before training, which handles Ctrl-C by itself, or in a test
+        print('SIGINT: ended.', file=sys.stderr, flush=True)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 class ConfigError(ValueError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, get_world_size
+import torch.distributed as torch_dist
+from mmengine.dist import all_gather_object, all_reduce, barrier, get_world_size
 
 
 def highest(value: int) -> int:
@@ -36,3 +37,14 @@ def first_said(text: str | None) -> str | None:
         if said is not None:
             return f'process {rank}: {said}' if len(texts) > 1 else said
     return None
+
+
+def disconnect() -> None:
+    """Wait for all processes, which have agreed to end, and disconnect them.
+
+    A launcher ends the others as soon as one exits, and one that exits while gloo's threads are
+    still there is aborted now and then.
+    """
+    if get_world_size() > 1:
+        barrier()
+        torch_dist.destroy_process_group()

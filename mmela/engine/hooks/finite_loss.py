@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmela.engine.agreement import first_said, highest
+from mmela.engine.agreement import disconnect, first_said, highest
 from mmela.engine.hooks.load_report_hook import unwrap
 from mmela.errors import UserError
 
@@ -106,7 +106,9 @@ class FiniteLossHook(Hook):
         self._in_a_row += 1
         tolerated = _TOLERATED_WITH_SCALER if hasattr(wrapper, 'loss_scaler') else 0
         if self._in_a_row > tolerated:
-            raise UserError(self._explain(here))
+            message = self._explain(here)
+            disconnect()
+            raise UserError(message)
 
     def _explain(self, is_finite: bool) -> str:
         # All processes run the network again: its norms may wait for one another.

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch.distributed as torch_dist
-from mmengine.dist import barrier, get_rank, get_world_size
+from mmengine.dist import get_rank
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
-from mmela.engine.agreement import highest
+from mmela.engine.agreement import disconnect, highest
 
 SIGNALS = [
     getattr(signal, name) for name in ('SIGTERM', 'SIGINT', 'SIGUSR1') if hasattr(signal, name)
@@ -98,9 +97,8 @@ class SignalHook(Hook):
         else:
             text += f'saved {path}; to continue, run the same command with --resume.'
         runner.logger.info(text)
-        if get_world_size() > 1:
-            barrier()  # a launcher ends the others when the first one exits
-            torch_dist.destroy_process_group()
+        runner.visualizer.close()
+        disconnect()
         raise SystemExit(128 + signum)
 
 
