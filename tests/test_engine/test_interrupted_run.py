@@ -1,6 +1,8 @@
 """An interrupted run equals an undisturbed one, bit for bit."""
 
+import shlex
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,9 +30,9 @@ def run(configs, shapes_root, tmp_path, monkeypatch):
     return run
 
 
-def interrupted(run, name, work_dir, *settings, iteration):
+def interrupted(run, name, work_dir, *settings, **when):
     """Interrupts a run in the middle of an iteration, continues it, and returns the runner."""
-    hook = dict(type='SendSignalHook', iteration=iteration)
+    hook = dict(type='SendSignalHook', **when)
     with pytest.raises(SystemExit) as exit_:
         run(name, work_dir, *settings, hooks=[hook])
     assert exit_.value.code == 143
@@ -76,6 +78,28 @@ def test_a_run_interrupted_at_the_end_of_an_epoch_ends_that_epoch_first(run):
         for work_dir in ('undisturbed', 'interrupted')
     ]
     assert all(torch.equal(value, ema[1][key]) for key, value in ema[0].items())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('name', TASKS)
+def test_a_run_interrupted_in_validation_ends_that_first(name, run):
+    """The weights that a validation uses may be those of EMA, which are not to be continued."""
+    undisturbed = run(name, 'undisturbed')
+    iteration = 3 if name == 'random_seg' else 4
+    runner = interrupted(run, name, 'interrupted', iteration=iteration, in_validation=True)
+    assert_same_run(runner, undisturbed, iteration)
+
+
+def test_the_closing_hint_can_be_pasted(tool, configs, shapes_root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(configs))
+    monkeypatch.chdir(tmp_path)
+    data = [f'data_root={shapes_root}/', 'train_cfg.max_iters=1']
+    config = configs / 'random_seg.py'
+    status, err = tool('train.py', config, '--work-dir', 'a dir', '--cfg-options', *data)
+    assert status == 0, err
+    hint = next(line for line in tool.stdout.splitlines() if 'tools/test.py' in line)
+    words = shlex.split(hint[hint.index('python') :])
+    assert Path(words[2]).samefile(config) and Path(words[3]) == Path('a dir/iter_1.pth')
 
 
 @pytest.mark.long

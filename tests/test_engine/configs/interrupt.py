@@ -10,23 +10,33 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class SendSignalHook(Hook):
-    """Sends a signal in the middle of an iteration.
+    """Sends a signal in the middle of an iteration, or of the validation that comes next.
 
     Args:
         iteration: The iteration, from 1.
         name: The signal.
         rank: The process that sends it to itself.
         to_group: Whether the whole process group gets it, as from a terminal or torchrun.
+        in_validation: Whether to wait for a validation.
     """
 
-    def __init__(self, iteration, name='SIGTERM', rank=0, to_group=False):
+    def __init__(self, iteration, name='SIGTERM', rank=0, to_group=False, in_validation=False):
+        self.in_validation = in_validation
         self.iteration = iteration
         self.to_group = to_group
         self.signal = signal.Signals[name]
         self.rank = rank
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter + 1 == self.iteration and runner.rank == self.rank:
+        if runner.iter + 1 == self.iteration and not self.in_validation:
+            self.send(runner)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration and batch_idx == 0 and self.in_validation:
+            self.send(runner)
+
+    def send(self, runner):
+        if runner.rank == self.rank:
             if self.to_group:
                 os.killpg(0, self.signal)
             else:
