@@ -1,5 +1,6 @@
 """A loss or weights that are not finite end a training before anything is lost."""
 
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,13 +107,25 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(config, caplog):
     assert any('decode_head.conv_seg.weight' in warning for warning in warnings)
 
 
+def test_a_loss_function_that_refuses_what_is_not_finite_is_explained_as_well(config):
+    """YOLOX's assigner raises a RuntimeError before there is a loss."""
+    name = 'neck.out_convs.0.conv.weight'
+    hook = dict(type='PoisonWeightHook', name=name, iteration=1)
+    with pytest.raises(UserError, match=f'iteration 2: .* not finite .*{name}'):
+        train(config('tiny_det', 'train_dataloader.batch_size=2', hook=hook))
+
+
 def test_mixed_precision_may_skip_nine_steps_in_a_row():
     """A scaler skips steps and lowers the scale, which takes a few iterations."""
     model = torch.nn.Linear(1, 1)
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
     wrapper.loss_scaler = object()
     hook = FiniteLossHook()
-    hook.before_train(SimpleNamespace(optim_wrapper=wrapper, model=model, cfg={}, iter=0))
+    loop = SimpleNamespace(run_iter=None)
+    hook.before_train(
+        SimpleNamespace(optim_wrapper=wrapper, model=model, cfg={}, iter=0, train_loop=loop)
+    )
+    assert deepcopy(model)(torch.ones(1)).isfinite()  # as EMA does
 
     def loss(factor):
         return model(torch.ones(1)).sum() * factor

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -17,14 +19,15 @@ from torch import Tensor, nn
 
 from mmela.engine.agreement import disconnect, first_said, highest
 from mmela.engine.hooks.load_report_hook import unwrap
-from mmela.errors import UserError
+from mmela.errors import UserError, cause_of
 
 #: Losses in a row that are not finite before mixed precision is given up. Its scaler skips the
 #: steps of those and lowers the scale.
 _TOLERATED_WITH_SCALER = 9
 
-#: Names that a message writes out.
+#: Names that a message writes out, and images.
 _NAMES_SHOWN = 3
+_IMAGES_SHOWN = 16
 
 
 class FiniteLossHook(Hook):
@@ -52,6 +55,8 @@ class FiniteLossHook(Hook):
             wrapper.backward = partial(self._backward, wrapper, wrapper.backward)
         if not runner.cfg.get('compile'):
             unwrap(runner.model).register_forward_pre_hook(self._keep_inputs, with_kwargs=True)
+        loop = runner.train_loop
+        loop.run_iter = partial(self._run_iter, loop.run_iter)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Remembers the batch."""
@@ -90,9 +95,26 @@ class FiniteLossHook(Hook):
                 level=logging.WARNING,
             )
 
+    def __deepcopy__(self, memo: dict) -> FiniteLossHook:
+        return self  # a copy of the network is none of this run, whose hook it holds
+
     def _keep_inputs(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        if module.training:
+        if module.training and module is unwrap(self._runner.model):
             self._forward = (args, kwargs)
+
+    def _run_iter(self, run_iter: Callable, *args: Any, **kwargs: Any) -> None:
+        try:
+            run_iter(*args, **kwargs)
+        except UserError:
+            raise
+        except Exception as error:  # a loss may refuse what is not finite, each in its own way
+            # Several processes do not fail together, and running again would wait for the others.
+            where = self._unusable() if get_world_size() > 1 else self._diagnose()[1]
+            if where is None:
+                raise
+            raise UserError(
+                f'iteration {self._runner.iter + 1}: {cause_of(error)}; {self._details(where)}'
+            ) from error
 
     def _backward(
         self, wrapper: OptimWrapper, backward: Callable, loss: Tensor, **kwargs: Any
@@ -113,40 +135,48 @@ class FiniteLossHook(Hook):
     def _explain(self, is_finite: bool) -> str:
         # All processes run the network again: its norms may wait for one another.
         losses, where = self._diagnose()
-        said = None
-        if not is_finite:
-            images = list(dict.fromkeys(_image_paths(self._batch)))
-            said = (
-                f'{where} Images of this batch: '
-                f'{_some(images, 16) or "unknown, as the samples have no img_path"}.'
-            )
+        where = where or 'it was finite when the same batch was run again.'
+        said = first_said(None if is_finite else self._details(where))
         row = f', the {self._in_a_row}th time in a row' if self._in_a_row > 1 else ''
         return (
             f'iteration {self._runner.iter + 1}: {_some(losses) or "the loss"} is not finite'
-            f'{row}; {first_said(said)} The optimizer did not step. Look at the images and '
-            'their annotations, lower the learning rate, or clip gradients: --cfg-options '
-            'optim_wrapper.clip_grad.max_norm=10; then continue with --resume.'
+            f'{row}; {said}'
         )
 
-    def _diagnose(self) -> tuple[list[str], str]:
-        """The losses that are not finite, and a sentence that says where it began."""
-        model = unwrap(self._runner.model)
-        names = _not_finite(model.named_parameters())
+    def _details(self, where: str) -> str:
+        images = list(dict.fromkeys(_image_paths(self._batch)))
+        named = _some(images, _IMAGES_SHOWN) or 'unknown, as the samples have no img_path'
+        return (
+            f'{where} Images of this batch: {named}. The optimizer did not step. Look at the '
+            'images and their annotations, lower the learning rate, or clip gradients: '
+            '--cfg-options optim_wrapper.clip_grad.max_norm=10; then continue with --resume.'
+        )
+
+    def _unusable(self) -> str | None:
+        """A sentence about weights or an input that were not finite before the network ran."""
+        names = _not_finite(unwrap(self._runner.model).named_parameters())
         if names:
-            return [], f'these weights were not finite before this iteration: {_some(names)}.'
-        if not self._forward:
-            return [], 'the layer is unknown.'
+            return f'these weights were not finite before this iteration: {_some(names)}.'
+        if _has_non_finite(self._forward):
+            return 'the input of the network is not finite.'
+        return None
+
+    def _diagnose(self) -> tuple[list[str], str | None]:
+        """The losses that are not finite, and a sentence that says where it began, if it does."""
+        where = self._unusable()
+        if where or not self._forward:
+            return [], where
+        model = unwrap(self._runner.model)
         args, kwargs = self._forward
-        if _has_non_finite((args, kwargs)):
-            return [], 'the input of the network is not finite.'
         found: list[str] = []
         handles = [
             module.register_forward_hook(partial(_note_non_finite, found, name))
             for name, module in model.named_modules()
             if name
         ]
+        outputs: Any = {}
         try:
-            with torch.no_grad():
+            with torch.no_grad(), suppress(Exception):  # the caller has the first one
                 outputs = model(*args, **kwargs)
         finally:
             for handle in handles:
@@ -158,9 +188,7 @@ class FiniteLossHook(Hook):
         ]
         if found:
             return losses, f'the first layer whose output is not finite is {found[0]}.'
-        if losses:
-            return losses, 'the outputs of all layers are finite.'
-        return losses, 'it was finite when the same batch was run again.'
+        return losses, 'the outputs of all layers are finite.' if losses else None
 
 
 def _to_host(flag: Tensor) -> Callable[[], bool]:

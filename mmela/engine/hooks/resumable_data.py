@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ class ResumableDataHook(Hook):
     def __init__(self, seed: int, derive: bool) -> None:
         self._seed = seed
         self._derive = derive
+        self._first = 0
         self._initial: dict[str, dict] = {}
         self._resumed: dict[str, dict] = {}
 
@@ -62,7 +64,8 @@ class ResumableDataHook(Hook):
         elif isinstance(loop, EpochBasedTrainLoop):
             batches.skip = _trained_batches(loop)
             if batches.skip:  # the logs count from where the epoch began
-                loop.run_iter = partial(_run_iter, loop.run_iter, batches.skip)
+                self._first = batches.skip
+                loop.run_iter = partial(self._run_iter, loop.run_iter)
         batches.is_open = True
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -73,7 +76,7 @@ class ResumableDataHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Counts from 0 again."""
-        vars(runner.train_loop).pop('run_iter', None)
+        self._first = 0
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seeds the step."""
@@ -89,6 +92,9 @@ class ResumableDataHook(Hook):
         }
         if changed:
             checkpoint['meta'][_META_KEY] = changed
+
+    def _run_iter(self, run_iter: Callable, idx: int, data_batch: Any) -> None:
+        run_iter(idx + self._first, data_batch)
 
 
 def _trained_batches(loop: EpochBasedTrainLoop) -> int:
@@ -110,10 +116,6 @@ def _trained_batches(loop: EpochBasedTrainLoop) -> int:
         level=logging.WARNING,
     )
     return 0
-
-
-def _run_iter(run_iter: Any, first: int, idx: int, data_batch: Any) -> None:
-    run_iter(idx + first, data_batch)
 
 
 def _memories(runner: Runner) -> dict[str, dict]:
