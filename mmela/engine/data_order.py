@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from mmengine.dist import get_dist_info
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from mmela.engine.randomness import Sample, load_samples
 from mmela.errors import UserError
@@ -18,13 +18,13 @@ def make_resumable(dataloader: DataLoader, seed: int | None) -> DataLoader:
 
     Args:
         dataloader: The dataloader; its batch sampler is replaced by a :class:`ResumableBatches`.
-            One without a batch sampler stays as it is.
+            One without, or of an iterable dataset, stays as it is.
         seed: ``randomness.seed``; None leaves the samples' random numbers alone.
 
     Returns:
         The dataloader.
     """
-    if dataloader.batch_sampler is None:
+    if dataloader.batch_sampler is None or isinstance(dataloader.dataset, IterableDataset):
         return dataloader
     batches = ResumableBatches(dataloader.batch_sampler, len(dataloader.dataset), seed)
     # An assignment is refused, since another sampler could contradict other arguments. A new
