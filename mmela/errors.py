@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -42,7 +43,7 @@ def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
     """Turns a :class:`UserError` inside the block into a message on stderr and exit status 2.
 
     Raises:
-        SystemExit: In place of the :class:`UserError`.
+        SystemExit: In place of the :class:`UserError`; with status 130 after Ctrl-C.
     """
     try:
         yield
@@ -55,6 +56,9 @@ def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
         message = re.sub(r'^(class `\w+` in [\w/.]+: )+', '', str(error))
         print(f'error: {message}', file=sys.stderr, flush=True)
         raise SystemExit(USER_ERROR_STATUS) from None
+    except KeyboardInterrupt:  # before the training, which handles Ctrl-C itself, or in a test
+        print('SIGINT: ended.', file=sys.stderr, flush=True)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def local_rank(launcher: str) -> int:
@@ -64,6 +68,16 @@ def local_rank(launcher: str) -> int:
         The local rank; 0 without a launcher.
     """
     return int(os.environ.get(_LOCAL_RANK_VARIABLES.get(launcher, ''), 0))
+
+
+def set_local_rank(launcher: str, given: int | None = None) -> None:
+    """Sets ``LOCAL_RANK``, which MMEngine reads, where the launcher has not.
+
+    Args:
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        given: The value of ``--local_rank``, if there is one.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(local_rank(launcher) if given is None else given))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from mmela.engine.flags import (
 from mmela.engine.test import test
 from mmela.engine.toolboxes import scope_of
 from mmela.engine.train import train
-from mmela.errors import UserError, exit_on_user_error
+from mmela.errors import UserError, exit_on_user_error, set_local_rank
 
 __all__ = [
     'UserError',
@@ -32,6 +32,7 @@ __all__ = [
     'keep_predictions',
     'load_config',
     'scope_of',
+    'set_local_rank',
     'test',
     'train',
     'use_amp',
