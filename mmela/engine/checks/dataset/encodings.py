@@ -1,0 +1,79 @@
+"""Text files that a toolbox would misread: a byte order mark, another encoding, blank lines."""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+from collections.abc import Iterator
+
+from mmela.engine.checks.dataset.data_sets import DataSet
+from mmela.engine.checks.dataset.findings import Finding, listed
+
+_MARKS = {
+    codecs.BOM_UTF8: 'UTF-8 with a byte order mark',
+    codecs.BOM_UTF16_LE: 'UTF-16',
+    codecs.BOM_UTF16_BE: 'UTF-16',
+}
+_CHUNK = 1 << 20
+
+
+def encoding_fault(path: str) -> str:
+    """Why a file is not the UTF-8 that the toolboxes read.
+
+    Args:
+        path: A text file.
+
+    Returns:
+        The fault and its fix, to follow the file's name, or ``''``.
+    """
+    decoder = codecs.getincrementaldecoder('utf-8')()
+    with open(path, 'rb') as file:
+        start = file.read(4)
+        for mark, name in _MARKS.items():
+            if start.startswith(mark):
+                return f'is {name}: save it as UTF-8 without BOM'
+        file.seek(0)
+        try:
+            while chunk := file.read(_CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b'', final=True)
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            return (
+                f'is not UTF-8 (byte 0x{byte:02x}; perhaps Latin-1): save it as UTF-8 without BOM, '
+                f'such as with `iconv -f latin1 -t utf-8`'
+            )
+    return ''
+
+
+def check_list_file(dataset: DataSet) -> Iterator[Finding]:
+    """Looks at a list of names, one a line, for what would become part of a name.
+
+    Args:
+        dataset: A data set whose annotation file may be such a list.
+
+    Yields:
+        Faults.
+    """
+    path = dataset.ann_file
+    if path is None or dataset.reader not in ('XMLDataset', 'BaseSegDataset'):
+        return
+    key = f'{dataset.key}.ann_file'
+    fault = encoding_fault(path)
+    if fault:
+        yield Finding(key, f'{path} {fault}.', path=path)
+        return
+    with open(path, encoding='utf-8') as file:
+        lines = file.read().splitlines()
+    blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
+    if blank or not lines:
+        what = f'has blank lines ({listed(blank)}): remove them' if lines else 'is empty'
+        yield Finding(key, f'{path} {what}.', path=path)
+    padded = [line for line in lines if line.strip() and line != line.strip()]
+    if padded and dataset.reader == 'XMLDataset':
+        text = f'{path} has names with blanks around them, which MMDetection keeps: {padded[0]!r}.'
+        yield Finding(key, text, path=path)
+    repeated = [name for name, number in Counter(lines).items() if number > 1 and name.strip()]
+    if repeated:
+        text = f'{path} lists {len(repeated)} names more than once: {listed(repeated)}.'
+        yield Finding(key, text, is_fault=False, path=path)

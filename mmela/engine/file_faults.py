@@ -1,0 +1,104 @@
+"""Why an image or mask cannot be read: what the checks before a run and errors during it say."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+#: EXIF's number for "Orientation".
+_ORIENTATION = 0x0112
+
+
+class Header(NamedTuple):
+    """What the header of an image file says."""
+
+    width: int
+    height: int
+    orientation: int = 1  #: EXIF; from 5 on, width and height are exchanged when it is applied
+    is_deep: bool = False  #: more than 8 bits a channel
+    format: str = ''
+
+
+def file_fault(path: str) -> str:
+    """Why a file cannot be that of an image, without decoding it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The fault, to follow the file's name, or ``''``.
+    """
+    if not os.path.exists(path):
+        return f'does not exist{_same_stem(path)}'
+    if not os.path.isfile(path):
+        return 'is no file'
+    if os.path.getsize(path) == 0:
+        return 'is empty (0 bytes)'
+    return ''
+
+
+def read_header(path: str) -> Header | None:
+    """Reads the header of an image file.
+
+    Args:
+        path: A file that exists.
+
+    Returns:
+        The header; None if Pillow does not know the format.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            with Image.open(path) as image:
+                is_deep = image.mode.startswith(('I', 'F'))
+                orientation = image.getexif().get(_ORIENTATION, 1)
+                return Header(*image.size, orientation, is_deep, image.format or '')
+        # Damaged headers raise whatever the format's plugin trips over.
+        except Exception:
+            return None
+
+
+def decode(path: str, backend: str = 'cv2', flag: str = 'color') -> tuple[np.ndarray | None, str]:
+    """Decodes an image file as the pipelines of the toolboxes do.
+
+    Args:
+        path: A file that exists.
+        backend: ``imdecode_backend`` of the transform.
+        flag: ``color_type`` of the transform.
+
+    Returns:
+        The image, and why there is none.
+    """
+    import mmcv
+
+    try:
+        with open(path, 'rb') as file:
+            content = file.read()
+        image = mmcv.imfrombytes(content, flag=flag, backend=backend)
+    except Exception as error:  # every backend has its own
+        image, reason = None, str(error).strip().splitlines()[:1]
+    else:
+        reason = []
+    if image is not None:
+        return image, ''
+    if read_header(path) is None:
+        return None, f'is no image (it begins with {content[:12]!r})'
+    return None, f'is cut short or damaged{f" ({reason[0]})" if reason else ""}'
+
+
+def _same_stem(path: str) -> str:
+    """Names a file beside it that differs in its suffix alone."""
+    folder, name = os.path.split(path)
+    stem = os.path.splitext(name)[0]
+    if os.path.isdir(folder) and stem:
+        others = sorted(
+            entry for entry in os.listdir(folder) if os.path.splitext(entry)[0] == stem
+        )
+        if others:
+            return f'; {others[0]} is there'
+    return ''
