@@ -55,7 +55,7 @@ def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
     try:
         yield
     except (UserError, ConfigError) as error:
-        if local_rank(launcher) != 0:
+        if local_rank(launcher) != 0 and not getattr(error, 'is_of_one_process', False):
             # The first process says the same; a launcher that saw this one end before would end
             # that one, and nobody would hear of it. So this one waits to be ended by it.
             time.sleep(_SPEAKER_SECONDS)

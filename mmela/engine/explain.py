@@ -33,28 +33,6 @@ def explain_config_errors() -> Iterator[None]:
         raise UserError(f'the config does not fit the code: {_first_line(error)}.') from error
 
 
-@contextmanager
-def explain_broken_images() -> Iterator[None]:
-    """Translates the assertion with which the toolboxes meet an image that cannot be decoded.
-
-    Raises:
-        UserError: In place of the ``AssertionError``, which may come from a process that loads
-            data and carry that process's traceback in its message.
-    """
-    try:
-        yield
-    except AssertionError as error:
-        found = re.findall(r'failed to load image: (.+)', str(error))
-        if not found:
-            raise
-        # The last one: a traceback in the message shows the line of code before.
-        raise UserError(
-            f'the image {found[-1].strip()} cannot be read: it is empty, cut short or no image. '
-            'Put a whole one in its place, or take it out of the annotations; a training goes on '
-            'from its last checkpoint with --resume.'
-        ) from error
-
-
 def _unknown_type(message: str) -> str | None:
     match = re.search(r'([\w.:]+) is not in the (?:(\w+)::)?([\w ]+) registry', message)
     if match is None:

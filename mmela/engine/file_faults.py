@@ -92,13 +92,12 @@ def decode(path: str, backend: str = 'cv2', flag: str = 'color') -> tuple[np.nda
 
 
 def _same_stem(path: str) -> str:
-    """Names a file beside it that differs in its suffix alone."""
+    """Names a file beside it that differs in its suffix alone, or lacks one of two suffixes."""
     folder, name = os.path.split(path)
     stem = os.path.splitext(name)[0]
     if os.path.isdir(folder) and stem:
-        others = sorted(
-            entry for entry in os.listdir(folder) if os.path.splitext(entry)[0] == stem
-        )
+        entries = sorted(os.listdir(folder))
+        others = [e for e in entries if stem in (e, os.path.splitext(e)[0])]
         if others:
             return f'; {others[0]} is there'
     return ''

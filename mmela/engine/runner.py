@@ -14,7 +14,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
+from torch.utils.data import DataLoader
 
+from mmela.engine.broken_samples import name_broken_files
 from mmela.engine.hooks.frozen import FrozenAttentionHook
 from mmela.engine.hooks.load_report_hook import LoadReportHook
 from mmela.engine.notices import tell
@@ -46,6 +48,24 @@ class Runner(MMEngineRunner):
                 'device_ids': None,
             }
         return super().wrap_model(model_wrapper_cfg, model)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Builds a dataloader that names a file which cannot be read.
+
+        Args:
+            dataloader: As in MMEngine, as are the others.
+            seed: Seed of the sampler and the workers.
+            diff_rank_seed: Whether each process takes another seed.
+
+        Returns:
+            The dataloader.
+        """
+        loader = MMEngineRunner.build_dataloader(dataloader, seed, diff_rank_seed)
+        name_broken_files(loader.dataset)
+        return loader
 
 
 def build_runner(cfg: Config) -> MMEngineRunner:

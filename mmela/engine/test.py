@@ -10,11 +10,13 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmela.engine.checks.data import check_data
+from mmela.engine.checks.dataset import check_dataset_content
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_weights
 from mmela.engine.config import scope_of
 from mmela.engine.dataset_configs import leaf_datasets
-from mmela.engine.explain import explain_broken_images, explain_config_errors
+from mmela.engine.explain import explain_config_errors
+from mmela.engine.run_errors import explain_run_errors
 from mmela.errors import UserError
 
 #: The toolboxes' own defaults for test-time augmentation; MMSegmentation has none.
@@ -51,6 +53,8 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
     if data_check:
         check_data(cfg, ('test',))
     check_environment(scope_of(cfg))
+    if data_check:
+        check_dataset_content(cfg, ('test',))
     from mmela.engine.checks.plugins import check_plugins
 
     check_plugins(cfg)
@@ -59,7 +63,7 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
     from mmela.engine.metrics import print_metrics, write_metrics
     from mmela.engine.runner import build_runner, connected_processes
 
-    with connected_processes(), explain_config_errors(), explain_broken_images():
+    with connected_processes(), explain_config_errors(), explain_run_errors():
         metrics = build_runner(cfg).test()
         is_main = is_main_process()
     if is_main:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from mmengine.config import Config, ConfigDict
 
 from mmela.engine.checks.data import check_data
+from mmela.engine.checks.dataset import check_dataset_content
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_weights
 from mmela.engine.config import TASKS, scope_of
-from mmela.engine.explain import explain_broken_images, explain_config_errors
+from mmela.engine.explain import explain_config_errors
 from mmela.engine.notices import tell
+from mmela.engine.run_errors import explain_run_errors
 from mmela.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,9 +37,12 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if cfg.get(key) is None:
             raise UserError(f"the config has no '{key}': there is no way to train with it.")
+    splits = ('train', 'val') if cfg.get('val_dataloader') else ('train',)
     if data_check:
-        check_data(cfg, ('train', 'val') if cfg.get('val_dataloader') else ('train',))
+        check_data(cfg, splits)
     check_environment(scope_of(cfg))
+    if data_check:
+        check_dataset_content(cfg, splits)
     check_precision(cfg)
     from mmela.engine.checks.plugins import check_plugins
 
@@ -45,7 +50,7 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
     check_weights(cfg, training=True)
     from mmela.engine.runner import build_runner, connected_processes
 
-    with connected_processes(), explain_config_errors(), explain_broken_images():
+    with connected_processes(), explain_config_errors(), explain_run_errors():
         runner = build_runner(cfg)
         runner.train()
     latest = _latest_checkpoint(cfg.work_dir)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from mmela.engine.checks.class_folders import check_class_folders
-from mmela.engine.checks.classes import check_classes
 from mmela.engine.checks.data_sources import how_to_prepare
 from mmela.engine.checks.topk import check_topk
 from mmela.engine.config import TASKS
@@ -44,9 +43,8 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
 
     Raises:
         UserError: If a file or folder is missing or a folder is empty. The message names every
-            one with its config key, and how each data set is prepared. Also if an annotation
-            file lacks a class that the config names, class folders differ or an accuracy asks for
-            too many classes, see :func:`mmela.engine.checks.classes.check_classes`,
+            one with its config key, and how each data set is prepared. Also if class folders
+            differ or an accuracy asks for too many classes, see
             :func:`mmela.engine.checks.class_folders.check_class_folders` and
             :func:`mmela.engine.checks.topk.check_topk`.
     """
@@ -57,7 +55,6 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
     for path in [p for p in missing if any(p.startswith(q + os.sep) for q in missing)]:
         del missing[path]  # below a folder that is named already
     if not missing:
-        check_classes(cfg, splits)
         check_class_folders(cfg, splits)
         check_topk(cfg, splits)
         return

@@ -50,7 +50,7 @@ def check_same_classes(datasets: Sequence[DataSet]) -> Iterator[Finding]:
     Yields:
         Faults.
     """
-    named = [d for d in datasets if d.classes is not None]
+    named = [d for d in datasets if d.classes is not None and d.reader]
     for dataset in named[1:]:
         first = named[0]
         if dataset.scope == first.scope != 'mmpretrain' and dataset.classes != first.classes:

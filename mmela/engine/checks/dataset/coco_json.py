@@ -81,9 +81,12 @@ def _read(path: str) -> Summary:
     is_coco = isinstance(content, dict) and all(
         isinstance(content.get(name, []), list) for name in ('images', 'annotations', 'categories')
     )
-    is_coco = is_coco and 'images' in content and 'categories' in content
+    is_coco = is_coco and {'images', 'categories'} <= {*content}
     summary: Summary = dict(fault=fault, is_coco=is_coco, images=[], count={}, examples={})
-    return {**summary, **_sum_up(content)} if is_coco else summary
+    try:
+        return {**summary, **_sum_up(content)} if is_coco else summary
+    except (AttributeError, TypeError):  # entries that are no dicts, ids that are lists
+        return {**summary, 'is_coco': False}
 
 
 def _sum_up(content: dict) -> Summary:

@@ -50,13 +50,13 @@ def listed(items: Sequence[object], count: int | None = None, shown: int = _SHOW
         shown: How many are shown at most.
 
     Returns:
-        The text, with an ellipsis where some are left out.
+        The text, with the number of those that are left out.
 
     Examples:
         >>> listed(['a', 'b'])
         'a, b'
         >>> listed(['a', 'b'], count=9)
-        'a, b, ...'
+        'a, b and 7 more'
     """
-    total = len(items) if count is None else count
-    return ', '.join(map(str, items[:shown])) + ', ...' * (total > min(shown, len(items)))
+    rest = (len(items) if count is None else count) - min(shown, len(items))
+    return ', '.join(map(str, items[:shown])) + (f' and {rest} more' if rest > 0 else '')

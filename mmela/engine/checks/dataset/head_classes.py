@@ -11,9 +11,10 @@ from mmengine.config import Config
 from mmela.engine.checks.dataset.data_sets import DataSet, class_of
 from mmela.engine.checks.dataset.findings import Finding, listed
 
-#: Classes whose ``num_classes`` is another number: those that MMDetection's NumClassCheckHook
-#: leaves out, and the head of STDC, which finds edges.
-_OTHER_NUMBER = ('FusedSemanticHead', 'STDCHead')
+#: Classes whose ``num_classes`` is another number: what MMDetection's NumClassCheckHook leaves out,
+#: the head of STDC, which finds edges, that of SAN, which adds the background itself, and that of
+#: Grounding DINO, which counts words.
+_OTHER_NUMBER = ('FusedSemanticHead', 'STDCHead', 'SideAdapterCLIPHead', 'GroundingDINOHead')
 
 
 class _Head(NamedTuple):

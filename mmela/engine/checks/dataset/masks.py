@@ -44,7 +44,7 @@ def look_at_mask(image: ImageRecord, backend: str) -> MaskRecord:
     mask, fault = decode(path, backend, 'unchanged')
     if mask is None:
         return MaskRecord(image, path, fault)
-    mask = mask.squeeze()
+    mask = mask[..., 0] if mask.shape[2:] == (1,) else mask
     header = read_header(path)
     values = tuple(np.unique(mask).tolist()) if mask.ndim == 2 else ()
     return MaskRecord(image, path, '', mask.shape, header.format if header else '', values)

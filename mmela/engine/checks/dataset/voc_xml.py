@@ -17,12 +17,12 @@ from mmela.engine.file_faults import file_fault
 from mmela.errors import did_you_mean
 
 _TEXTS = {
-    'not finite': 'hold no whole box: xmin, ymin, xmax and ymax have to be numbers of pixels',
-    'zero area': 'have a box of zero or negative size',
-    'outside': 'have a box outside of the image',
-    'beyond': 'have a box that reaches beyond the image',
-    'normalised': 'have a box between 0 and 1; write corners in pixels',
-    'no size': 'have no <size> of whole numbers above 0, from which images are left out',
+    'not finite': 'without a whole box: xmin, ymin, xmax and ymax have to be numbers of pixels',
+    'zero area': 'with a box of zero or negative size',
+    'outside': 'with a box outside of the image',
+    'beyond': 'with a box that reaches beyond the image',
+    'normalised': 'with a box between 0 and 1; write corners in pixels',
+    'no size': 'with a <size> of 0 or no number, from which images are left out',
 }
 
 
