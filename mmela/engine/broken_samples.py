@@ -70,7 +70,6 @@ def _leaves(dataset: Any) -> Iterator[Any]:
 def _fault_of_sample(dataset: Any, index: int) -> str | None:
     """The sentence about the first file of a sample that cannot be read."""
     info = dataset.get_data_info(index)
-    shapes = {}
     for key, name in _PATHS:
         path = info.get(key)
         if not isinstance(path, str) or '://' in path:
@@ -78,8 +77,7 @@ def _fault_of_sample(dataset: Any, index: int) -> str | None:
         fault = file_fault(path)
         if not fault:
             backend, flag = ('cv2', 'color') if name == 'image' else ('pillow', 'unchanged')
-            image, fault = decode(path, backend, flag)
-            shapes[name] = None if image is None else image.shape
+            _, fault = decode(path, backend, flag)
         if fault:
             return (
                 f'the {name} {path} (sample {index} of the {type(dataset).__name__}) {fault}. Put '
@@ -87,14 +85,4 @@ def _fault_of_sample(dataset: Any, index: int) -> str | None:
                 'from its last checkpoint with --resume. All files: '
                 'python tools/misc/verify_dataset.py CONFIG.'
             )
-    image, mask = shapes.get('image'), shapes.get('mask')
-    if image and mask and image[:2] != mask[:2]:
-        return (
-            f'the mask {info["seg_map_path"]} (sample {index}) has {_size(mask)} pixels and its '
-            f'image {_size(image)}. All files: python tools/misc/verify_dataset.py CONFIG.'
-        )
     return None
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f'{shape[1]}x{shape[0]}'

@@ -16,7 +16,9 @@ from mmengine.device import get_device
 from mmengine.hub import get_config
 
 import mmela  # noqa: F401  (teaches MMEngine where `mmela::` and `mmseg::` configs lie)
+from mmela.engine.checks.dataset.encodings import encoding_fault
 from mmela.engine.checks.environment import check_installed
+from mmela.engine.lazy_configs import name_types
 from mmela.engine.notices import tell
 from mmela.engine.options import apply_options, parse_options
 from mmela.engine.variables import warn_of_idle_data_root
@@ -106,11 +108,16 @@ def _read(path: str) -> Config:
     elif path.endswith(('.pth', '.pt')):
         raise UserError(f'{path} is a checkpoint: the config comes first on the command line.')
     try:
-        return get_config(path) if '::' in path else Config.fromfile(path)
+        cfg = get_config(path) if '::' in path else Config.fromfile(path)
+        name_types(cfg)
+        return cfg
     # A config is code of the person's: whatever it raises is theirs to mend.
     except Exception as error:
         if isinstance(error, ModuleNotFoundError):
             _check_base_package(str(error))
+        fault = '' if '::' in path else encoding_fault(path)
+        if fault:
+            raise UserError(f'the config {path} {fault}.') from error
         missing = re.search(r"['\"]([^'\"]+\.\w+)['\"]", str(error))
         hint = '.'
         if isinstance(error, FileNotFoundError) and missing:

@@ -10,6 +10,8 @@ import numpy as np
 
 #: EXIF's number for "Orientation".
 _ORIENTATION = 0x0112
+#: How image files begin: JPEG, PNG, BMP, TIFF, GIF, WebP, JPEG 2000, PNM.
+_MAGIC = (b'\xff\xd8', b'\x89PNG', b'BM', b'II', b'MM', b'GIF8', b'RIFF', b'\x00\x00\x00\x0c', b'P')
 
 
 class Header(NamedTuple):
@@ -86,7 +88,7 @@ def decode(path: str, backend: str = 'cv2', flag: str = 'color') -> tuple[np.nda
         reason = []
     if image is not None:
         return image, ''
-    if read_header(path) is None:
+    if not content.startswith(_MAGIC):
         return None, f'is no image (it begins with {content[:12]!r})'
     return None, f'is cut short or damaged{f" ({reason[0]})" if reason else ""}'
 
