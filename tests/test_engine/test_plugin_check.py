@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+from mmdet.models.backbones.csp_darknet import CSPDarknet
 from mmdet.models.backbones.resnet import ResNet
 from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.config import Config
@@ -16,6 +17,7 @@ from mmela.errors import ConfigError
 RETINA = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
 ELA = dict(type='mmela.ELA', variant='T')
 AFTER_CONV2 = dict(cfg=ELA, position='after_conv2')
+SHORT = dict(AFTER_CONV2, stages=(True,))
 
 
 def config(scope='mmdet', **backbone):
@@ -200,6 +202,20 @@ def test_a_network_of_ones_own_in_the_toolboxs_registry_is_left_alone():
 
     plugins = [dict(AFTER_CONV2, position='somewhere')]
     check_plugins(config(type='OnesOwn', depth=50, plugins=plugins))
+
+
+@pytest.mark.parametrize(
+    ('parent', 'told', 'arguments'),
+    [
+        (ResNet, "basic blocks at depth 18, .*type='mmela.DetResNet'", dict(depth=18)),
+        (ResNet, 'one bool for each of the 4 stages', dict(depth=50, plugins=[SHORT])),
+        (CSPDarknet, "type='mmela.CSPDarknet'", {}),
+    ],
+)
+def test_a_subclass_of_a_toolboxs_network_gets_the_same_sentence(parent, told, arguments):
+    MMDET_MODELS.register_module(name='Derived', force=True)(type('Derived', (parent,), {}))
+    with pytest.raises(ConfigError, match=told):
+        check_plugins(config(type='Derived', **arguments))
 
 
 def test_the_config_stays_as_it_was():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -64,14 +64,14 @@ def check_plugins(cfg: Config) -> None:
             continue
         with MODELS.switch_scope_and_registry(toolbox) as registry:
             network_class = registry.get(f'{toolbox}.{kind}')
-        # Whoever registers a network of his own with a toolbox may have a grammar of his own.
-        if not inspect.isclass(network_class) or network_class.__module__.split('.')[0] != toolbox:
+        base = _toolbox_class(network_class, toolbox)
+        if base is None:
             continue
         if not _takes_plugins(network_class):
-            _check_substitute(key, toolbox, kind)
+            _check_substitute(key, toolbox, base.__name__)
         elif node['plugins']:
-            # An empty list is no mistake: the toolbox's blocks are given nothing then.
-            _check_network(node, key, toolbox, kind)
+            # An empty list is valid: the toolbox's blocks are given nothing then.
+            _check_network(node, key, toolbox, base.__name__)
 
 
 def _with_plugins(node: Any, key: str, scope: str | None) -> Iterator[tuple[dict, str, str | None]]:
@@ -87,12 +87,27 @@ def _with_plugins(node: Any, key: str, scope: str | None) -> Iterator[tuple[dict
             yield from _with_plugins(value, f'{key}.{name}', scope)
 
 
+def _toolbox_class(network_class: Any, toolbox: str) -> type | None:
+    """The toolbox's class that a network is or derives from, if it has that one's grammar.
+
+    A class of the user's own that takes ``plugins`` itself may have a grammar of its own.
+    """
+    for base in network_class.__mro__ if inspect.isclass(network_class) else ():
+        if base.__module__.split('.')[0] == toolbox:
+            return base
+        own = vars(base)
+        if 'make_stage_plugins' in own or 'plugins' in _parameters(own.get('__init__', object)):
+            return None
+    return None
+
+
 def _takes_plugins(network_class: type) -> bool:
-    return any(
-        'plugins' in inspect.signature(vars(base)['__init__']).parameters
-        for base in network_class.__mro__
-        if '__init__' in vars(base)
-    )
+    classes = network_class.__mro__
+    return any('plugins' in _parameters(vars(c).get('__init__', object)) for c in classes)
+
+
+def _parameters(function: Callable) -> Iterable[str]:
+    return inspect.signature(function).parameters if function is not object else ()
 
 
 def _check_substitute(key: str, toolbox: str, kind: str) -> None:
@@ -124,8 +139,7 @@ def _check_network(node: dict, key: str, toolbox: str, kind: str) -> None:
     with MODELS.switch_scope_and_registry(toolbox) as registry:
 
         def build(plugins: list[dict] | None) -> nn.Module:
-            network = {**copy.deepcopy(node), 'type': f'{toolbox}.{kind}', 'plugins': plugins}
-            return registry.build(network)
+            return registry.build({**copy.deepcopy(node), 'plugins': plugins})
 
         try:
             probed = probe(build)
