@@ -11,7 +11,10 @@ import pytest
 
 DAMAGE = {
     'empty': (lambda file: file.write_bytes(b''), 'is empty (0 bytes)'),
-    'cut short': (lambda file: file.write_bytes(file.read_bytes()[:-30]), 'is cut short or damaged'),
+    'cut short': (
+        lambda file: file.write_bytes(file.read_bytes()[:-30]),
+        'is cut short or damaged',
+    ),
     'no image': (lambda file: file.write_text('<html>404'), "is no image (it begins with b'<html>"),
     'missing': (lambda file: file.unlink(), 'does not exist'),
 }
@@ -76,8 +79,8 @@ def test_below_wrappers(tool, request, shapes, monkeypatch):
     DAMAGE['no image'][0](file)
     wrapped = shapes.parent / 'wrapped.py'
     wrapped.write_text(
-        f"_base_ = {request.getfixturevalue('tiny_det')!r}\n"
-        "leaf = {{_base_.train_dataloader.dataset}}\n"
+        f'_base_ = {request.getfixturevalue("tiny_det")!r}\n'
+        'leaf = {{_base_.train_dataloader.dataset}}\n'
         "train_dataloader = dict(dataset=dict(_delete_=True, type='MultiImageMixDataset',\n"
         "    dataset=dict(type='RepeatDataset', times=2, dataset=leaf), pipeline=[]))\n"
     )
@@ -101,7 +104,7 @@ def test_in_classification(tool, tmp_path, repo_root, monkeypatch):
             folder = tmp_path / 'colours' / split / name
             folder.mkdir(parents=True)
             for number in range(2):
-                cv2.imwrite(str(folder / f'{number}.png'), np.full((32, 32, 3), 80 * index, 'uint8'))
+                cv2.imwrite(str(folder / f'{number}.png'), np.full((32, 32), 80 * index, 'uint8'))
     file = tmp_path / 'colours/train/b/1.png'
     config = repo_root / 'tests/test_engine/configs/tiny_cls.py'
     for kind, (damage, told) in DAMAGE.items():
@@ -124,7 +127,7 @@ def test_in_two_processes_both_end(rank, tiny_det, shapes, repo_root, tmp_path):
         if int(file.stem[-1]) % 2 == rank:
             file.write_bytes(b'')
     done = subprocess.run(
-        ['torchrun', '--nproc_per_node=2', '--master_port=29641', repo_root / 'tools/train.py',
+        ['torchrun', '--standalone', '--nproc_per_node=2', repo_root / 'tools/train.py',
          tiny_det, '--launcher', 'pytorch', '--no-data-check', '--work-dir', tmp_path / 'run',
          '--cfg-options', f'data_root={shapes}/', 'train_dataloader.sampler.shuffle=False'],
         cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=150,

@@ -29,7 +29,9 @@ def test_own_classes_that_the_config_does_not_name_are_refused(metainfo, det, fi
         det[f'{split}_dataloader'].dataset.metainfo = metainfo
     faults, _ = find(det)
     assert "is not set, so there are 80 ('person', " in faults
-    assert "metainfo=dict(classes=('disc', 'square', 'triangle', 'star', 'ring', 'cross'))" in faults
+    assert (
+        "metainfo=dict(classes=('disc', 'square', 'triangle', 'star', 'ring', 'cross'))" in faults
+    )
     assert ('metainfo.CLASSES: nothing reads this key' in faults) == bool(metainfo)
 
 
@@ -38,7 +40,7 @@ def test_own_classes_that_the_config_does_not_name_are_refused(metainfo, det, fi
     [
         (('disc', 'square', 'triangle', 'star', 'ring', 'Cross'), "did you mean 'cross'?"),
         (('disc ', 'square', 'triangle', 'star', 'ring', 'cross'), "did you mean 'disc'?"),
-        (('disc', 'zebra', 'triangle', 'star', 'ring', 'cross'), "1 of 6 classes are not in"),
+        (('disc', 'zebra', 'triangle', 'star', 'ring', 'cross'), '1 of 6 classes are not in'),
         (('disc', 'disc', 'square', 'triangle', 'star', 'ring', 'cross'), 'disc is named twice'),
         ('disc', "classes=('disc',)"),
     ],

@@ -71,7 +71,9 @@ def test_another_spelling_of_a_class_is_refused(name, voc, xml, find):
 def test_boxes_of_classes_that_are_not_named_are_counted(voc, xml, find):
     write_xml(xml, [('discs', (5, 5, 20, 20)), ('zebra', (5, 5, 20, 20))])
     faults, warnings = find(voc, 'train')
-    assert not faults and "2 boxes in" in warnings and "'discs' (1); did you mean 'disc'?" in warnings
+    assert (
+        not faults and '2 boxes in' in warnings and "'discs' (1); did you mean 'disc'?" in warnings
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,10 +132,11 @@ def test_images_of_another_suffix_lead_to_the_converter(voc, shapes, find):
 
 
 def test_heads_are_compared_with_the_classes(voc, find):
+    box = 'Shared2FCBBoxHead'
     voc.model = dict(
         rpn_head=dict(type='RPNHead'),
         roi_head=dict(
-            bbox_head=[dict(type='Shared2FCBBoxHead', num_classes=4), dict(type='Shared2FCBBoxHead')],
+            bbox_head=[dict(type=box, num_classes=4), dict(type=box)],
             mask_head=dict(type='FCNMaskHead', num_classes=6),
             semantic_head=dict(type='FusedSemanticHead', num_classes=183),
         ),

@@ -41,8 +41,8 @@ def test_unused_parameters_in_two_processes(tiny_seg, shapes_root, repo_root, tm
 
     def run(*options):
         return subprocess.run(
-            [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',
-             '--master_port=29643', repo_root / 'tools/train.py', config, '--launcher', 'pytorch',
+            [sys.executable, '-m', 'torch.distributed.run', '--standalone',
+             '--nproc_per_node=2', repo_root / 'tools/train.py', config, '--launcher', 'pytorch',
              '--work-dir', tmp_path / 'run', '--cfg-options', f'data_root={shapes_root}/',
              'train_dataloader.batch_size=2', *options],
             cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=200,

@@ -61,7 +61,11 @@ def voc_to_coco(
     sets = {image_set.path: image_set for members in files.values() for image_set in members}
     for image_set in sets.values():
         require_files(image_set.xml_files, 'annotations', 'unpack the data set again')
-        require_files(image_set.images, 'images', 'each needs one with the name of its XML file, such as a .jpg')
+        require_files(
+            image_set.images,
+            'images',
+            'each XML file needs one of its name',
+        )
     counts = {p: _class_names(p) for p in {p for s in sets.values() for p in s.xml_files}}
     broken = set(broken_images({p for s in sets.values() for p in s.images}))
     converter: Any = load_converter('mmdet', 'pascal_voc.py')

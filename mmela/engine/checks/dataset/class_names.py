@@ -36,7 +36,12 @@ def check_metainfo(dataset: DataSet) -> Iterator[Finding]:
             f'expected a list of names, got the text {named!r}, whose letters would each be a '
             f'class; one class is written with a comma: classes=({named!r},).',
         )
-    doubled = [name for name, count in Counter(dataset.classes or ()).items() if count > 1]
+    elif dataset.classes is None and dataset.reader in ('XMLDataset', 'BaseSegDataset'):
+        is_fault = dataset.reader == 'XMLDataset' or dataset.split != 'train'
+        text = 'names no classes, and this type has none itself: metainfo=dict(classes=(...)).'
+        yield Finding(key, text, is_fault)
+    names = dataset.classes if named is not None else None  # ImageNet has some names twice
+    doubled = [name for name, count in Counter(names or ()).items() if count > 1]
     if doubled:
         yield Finding(f'{key}.classes', f'{listed(doubled)} is named twice; name each class once.')
 

@@ -55,7 +55,7 @@ def check_coco(dataset: DataSet, summary: Summary) -> Iterator[Finding]:
         yield Finding(key, f'{path} {summary["fault"]}.', path=path)
         return
     if not summary['is_coco']:
-        text = f'{path} is no COCO file: expected lists of images, annotations and categories (dicts).'
+        text = f'{path} is no COCO file: expected dicts in images, annotations and categories.'
         yield Finding(key, text, path=path)
         return
     names = [name for _, name in summary['categories']]
@@ -69,7 +69,7 @@ def check_coco(dataset: DataSet, summary: Summary) -> Iterator[Finding]:
 
 
 def _unused_categories(dataset: DataSet, summary: Summary, path: str) -> Iterator[Finding]:
-    boxes = {id_: number for id_, number in summary['per_category']}
+    boxes = dict(summary['per_category'])
     unused = {
         name: boxes[id_]
         for id_, name in summary['categories']

@@ -7,11 +7,13 @@ or of a category that the file or the config does not have.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import math
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,9 @@ def summary_of(path: str, *, every_image: bool = False) -> Summary:
         the image ids and names.
     """
     state = os.stat(path)
-    stamp = [_VERSION, os.path.realpath(path), state.st_size, state.st_mtime_ns]
-    kept = _kept_file(stamp[1])
+    place = os.path.realpath(path)
+    stamp = [_VERSION, place, state.st_size, state.st_mtime_ns]
+    kept = _kept_file(place)
     if not every_image:
         with contextlib.suppress(OSError, ValueError, KeyError):
             found = json.loads(kept.read_text(encoding='utf-8'))
@@ -74,7 +77,7 @@ def _read(path: str) -> Summary:
     fault = encoding_fault(path)
     if not fault:
         try:
-            with open(path, encoding='utf-8') as file:
+            with open(path, encoding='utf-8') as file, _without_collector():
                 content = json.load(file)
         except (ValueError, RecursionError) as error:
             fault = f'is no JSON file or is cut short ({error})'
@@ -87,6 +90,18 @@ def _read(path: str) -> Summary:
         return {**summary, **_sum_up(content)} if is_coco else summary
     except (AttributeError, TypeError):  # entries that are no dicts, ids that are lists
         return {**summary, 'is_coco': False}
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Millions of new objects, none of them garbage: looking through them takes long."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _sum_up(content: dict) -> Summary:
@@ -186,15 +201,15 @@ def kinds_of_box(box: list[float | None], width: float | None, height: float | N
         Any of ``'not finite'``, ``'zero area'``, ``'below one pixel'``, ``'outside'`` (all of it),
         ``'beyond'`` (a part of it), ``'normalised'`` and ``'like corners'``.
     """
-    if any(side is None or not math.isfinite(side) for side in box):
+    x, y, w, h = (math.nan if side is None else float(side) for side in box)
+    if not all(map(math.isfinite, (x, y, w, h))):
         return {'not finite'}
-    x, y, w, h = (float(side or 0) for side in box)
     kinds = set()
     if w <= 0 or h <= 0:
         kinds.add('zero area')
     elif w < 1 or h < 1:
         kinds.add('below one pixel')
-    if max(x + w, y + h) <= 1.5 and min(box) >= 0:  # type: ignore[type-var]
+    if max(x + w, y + h) <= 1.5 and min(x, y, w, h) >= 0:
         kinds.add('normalised')
     if w > x and h > y:
         kinds.add('like corners')

@@ -24,7 +24,7 @@ _PER_FOLDER = 4
 class Sample(NamedTuple):
     """The files of one sample."""
 
-    index: int
+    number: int  #: its place in the data set, from 0
     image: str
     mask: str | None = None
     size: tuple[int, int] | None = None  #: width and height by the annotations
@@ -66,7 +66,7 @@ class DataSet:
         if classes is None:
             classes = getattr(self.cls, 'METAINFO', {}).get('classes')
         if isinstance(classes, str) and os.path.isfile(classes):
-            with open(classes, encoding='utf-8-sig', errors='replace') as file:
+            with open(classes, encoding='utf-8', errors='replace') as file:
                 classes = file.read().splitlines()
         return tuple(classes) if isinstance(classes, (list, tuple)) else None
 
@@ -169,10 +169,9 @@ def samples(dataset: DataSet, images: Sequence[Sequence], *, at_start: bool) -> 
             image_path = os.path.join(image, name + dataset.value('img_suffix'))
             yield Sample(index, image_path, path if has_masks else None)
     elif dataset.reader:
-        folder = _image_folder(dataset.cfg)
-        paths = _class_images(dataset, folder, _PER_FOLDER if at_start else None)
-        for index, path in enumerate(paths if folder and os.path.isdir(folder) else ()):
-            yield Sample(index, path)
+        root = _image_folder(dataset.cfg)
+        paths = _class_images(dataset, root, _PER_FOLDER if at_start else None)
+        yield from (Sample(index, path) for index, path in enumerate(paths))
 
 
 def _names(dataset: DataSet) -> list[str]:
@@ -196,7 +195,7 @@ def _listed_images(dataset: DataSet) -> list[str]:
 
 def _class_images(dataset: DataSet, root: str | None, limit: int | None) -> Iterator[str]:
     extensions = tuple(str(e).lower() for e in dataset.cfg.get('extensions') or EXTENSIONS)
-    for name in sorted(os.listdir(root)) if root else ():
+    for name in sorted(os.listdir(root)) if root and os.path.isdir(root) else ():
         found = (
             os.path.join(folder, file)
             for folder, _, files in os.walk(os.path.join(str(root), name))

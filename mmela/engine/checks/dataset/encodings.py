@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -56,7 +57,7 @@ def check_list_file(dataset: DataSet) -> Iterator[Finding]:
         Faults.
     """
     path = dataset.ann_file
-    if path is None or dataset.reader not in ('XMLDataset', 'BaseSegDataset'):
+    if path is None or not os.path.isfile(path) or dataset.reader in ('', 'CocoDataset'):
         return
     key = f'{dataset.key}.ann_file'
     fault = encoding_fault(path)

@@ -67,7 +67,7 @@ def check_images(dataset: DataSet, records: Sequence[ImageRecord]) -> Iterator[F
         yield _missing_files(dataset, missing, len(records))
     broken = [r for r in records if r.fault and r not in missing]
     if broken:
-        shown = listed([f'{r.sample.image} (sample {r.sample.index}) {r.fault}' for r in broken])
+        shown = listed([f'{r.sample.image} (sample {r.sample.number}) {r.fault}' for r in broken])
         text = f'{len(broken)} of {len(records)} images cannot be read: {shown}.'
         yield Finding(key, text, path=broken[0].sample.image)
     yield from _sizes(dataset, records)
@@ -113,7 +113,7 @@ def _missing_files(dataset: DataSet, missing: Sequence[ImageRecord], total: int)
     elif suffix:
         advice = f'correct each file_name in {dataset.ann_file}'
     there = f' ({found[suffix]} are there with the suffix {suffix})' if suffix else ''
-    shown = listed([f'{r.sample.image} (sample {r.sample.index})' for r in missing])
+    shown = listed([f'{r.sample.image} (sample {r.sample.number})' for r in missing])
     text = f'{len(missing)} of {total} images do not exist{there}: {shown}; {advice}.'
     return Finding(dataset.key, text, path=first)
 

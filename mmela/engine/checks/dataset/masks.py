@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,8 @@ from mmela.engine.checks.dataset.findings import Finding, listed
 from mmela.engine.checks.dataset.image_files import ImageRecord, loaded_size
 from mmela.engine.file_faults import decode, file_fault, read_header
 
+#: Makes a finding of masks, a text on them, and whether it is a fault.
+_Report = Callable[..., Finding]
 _IGNORED = 255
 _BACKGROUND = ('background', 'bg', '_background_', 'back ground')
 
@@ -58,7 +60,9 @@ def mask_backend(dataset: DataSet) -> str:
     return 'pillow'
 
 
-def check_masks(dataset: DataSet, records: Sequence[MaskRecord], *, every: bool) -> Iterator[Finding]:
+def check_masks(
+    dataset: DataSet, records: Sequence[MaskRecord], *, every: bool
+) -> Iterator[Finding]:
     """Checks what was seen of the masks of a data set.
 
     Args:
@@ -92,9 +96,7 @@ def check_masks(dataset: DataSet, records: Sequence[MaskRecord], *, every: bool)
     if jpeg:
         text = 'are JPEG files, which change the values at borders; write the masks anew as PNG'
         yield found(jpeg, text)
-    sizes = [
-        r for r in whole if r.image.header and r.shape[1::-1] != loaded_size(r.image.header)
-    ]
+    sizes = [r for r in whole if r.image.header and r.shape[1::-1] != loaded_size(r.image.header)]
     if sizes:
         header, mask = sizes[0].image.header, sizes[0]
         assert header is not None
@@ -106,11 +108,13 @@ def check_masks(dataset: DataSet, records: Sequence[MaskRecord], *, every: bool)
             'image, resized with cv2.INTER_NEAREST'
         )
         yield found(sizes, text)
-    yield from _values(dataset, [r for r in whole if r not in channels and r not in jpeg], found, every)
+    yield from _values(
+        dataset, [r for r in whole if r not in channels and r not in jpeg], found, every
+    )
 
 
 def _unreadable(dataset: DataSet, odd: Sequence[MaskRecord], total: int) -> Finding:
-    shown = listed([f'{r.path} (sample {r.image.sample.index}) {r.fault}' for r in odd])
+    shown = listed([f'{r.path} (sample {r.image.sample.number}) {r.fault}' for r in odd])
     there = odd[0].fault.rpartition('; ')[2] if odd[0].fault.endswith(' is there') else ''
     suffix = there.removesuffix(' is there').rpartition('.')[2]
     advice = f'; --cfg-options {dataset.key}.seg_map_suffix=.{suffix}' if there else ''
@@ -118,7 +122,9 @@ def _unreadable(dataset: DataSet, odd: Sequence[MaskRecord], total: int) -> Find
     return Finding(f'{dataset.key}.data_prefix.seg_map_path', text, path=odd[0].path)
 
 
-def _values(dataset: DataSet, records: Sequence[MaskRecord], found, every: bool) -> Iterator[Finding]:  # type: ignore[no-untyped-def]  # noqa: E501
+def _values(
+    dataset: DataSet, records: Sequence[MaskRecord], found: _Report, every: bool
+) -> Iterator[Finding]:
     """Compares the values of masks with the number of classes."""
     if not dataset.classes or not records:
         return
@@ -165,7 +171,9 @@ def _values(dataset: DataSet, records: Sequence[MaskRecord], found, every: bool)
             )
 
 
-def _reduced_background(dataset: DataSet, records: Sequence[MaskRecord], seen: list[int], found) -> Iterator[Finding]:  # type: ignore[no-untyped-def]  # noqa: E501
+def _reduced_background(
+    dataset: DataSet, records: Sequence[MaskRecord], seen: list[int], found: _Report
+) -> Iterator[Finding]:
     """Finds classes numbered from 0 where ``reduce_zero_label`` numbers them from 1."""
     assert dataset.classes is not None
     numbered_from_0 = {*seen} - {_IGNORED} == {*range(len(dataset.classes))}
