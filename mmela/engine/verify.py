@@ -41,7 +41,7 @@ class Verdict:
         lines = [f'looked at {line}' for line in self.seen]
         lines += [f'{"FAULT" if f.is_fault else "warning"}: {f}' for f in self.findings]
         warnings = len(self.findings) - len(self.faults)
-        return '\n'.join([*lines, f'{len(self.faults)} faults, {warnings} warnings'])
+        return '\n'.join([*lines, f'faults: {len(self.faults)}, warnings: {warnings}'])
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the verdict as JSON.

@@ -38,7 +38,7 @@ def run(tool, request, shapes, name, *options, split='train'):
     return status, err[err.index('error: ') :] if 'error: ' in err else err
 
 
-RUNS = [('det image', kind) for kind in DAMAGE] + [('seg mask', kind) for kind in DAMAGE]
+RUNS = [('det image', kind) for kind in ('empty', 'missing')] + [('seg mask', k) for k in DAMAGE]
 
 
 @pytest.mark.parametrize(('task', 'kind'), [*RUNS, ('seg image', 'missing')])
@@ -52,7 +52,7 @@ def test_in_training(task, kind, tool, request, shapes, monkeypatch):
     assert f'the {what} {file} (sample 1 of the ' in message and told in message
 
 
-@pytest.mark.parametrize('task', ['det image', 'seg mask'])
+@pytest.mark.parametrize('task', [pytest.param('det image', marks=pytest.mark.long), 'seg mask'])
 def test_in_validation_and_test_and_with_workers(task, tool, request, shapes, monkeypatch):
     monkeypatch.chdir(shapes.parent)
     name, path, what = TASKS[task]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,21 +64,6 @@ def test_a_missing_checkpoint_of_a_test_is_a_mistake(tool, tiny_det, tmp_path, m
     monkeypatch.chdir(tmp_path)
     status, err = tool('test.py', tiny_det, 'no.pth')
     assert status == 2 and err.startswith('error: the checkpoint: there is no file no.pth')
-
-
-@pytest.mark.parametrize('num_workers', [0, 1])
-def test_an_image_cut_short_is_a_mistake_that_names_it(
-    num_workers, tool, tiny_det, shapes_root, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    root = Path(shutil.copytree(shapes_root, tmp_path / 'shapes'))
-    for image in (root / 'JPEGImages').iterdir():
-        image.write_bytes(image.read_bytes()[:200])
-    workers = [f'train_dataloader.num_workers={num_workers}']
-    status, err = tool('train.py', tiny_det, '--cfg-options', f'data_root={root}', *workers)
-    message = err[err.index('error: ') :]
-    assert status == 2 and 'Traceback' not in message
-    assert re.search(rf'the image {root}/JPEGImages/\S+ cannot be read', message)
 
 
 @pytest.mark.parametrize(
