@@ -17,8 +17,8 @@ from mmela.engine.dataset_configs import is_remote, leaf_datasets
 
 #: Classes whose files are known here, subclasses included that do not read them otherwise.
 _READERS = ('CocoDataset', 'XMLDataset', 'BaseSegDataset', 'CustomDataset', 'ImageNet')
-#: Images looked at in each class folder at the start.
-_PER_FOLDER = 4
+#: Class folders that are listed at the start, and images looked at in each.
+_FOLDERS, _PER_FOLDER = 12, 4
 
 
 class Sample(NamedTuple):
@@ -170,7 +170,7 @@ def samples(dataset: DataSet, images: Sequence[Sequence], *, at_start: bool) -> 
             yield Sample(index, image_path, path if has_masks else None)
     elif dataset.reader:
         root = _image_folder(dataset.cfg)
-        paths = _class_images(dataset, root, _PER_FOLDER if at_start else None)
+        paths = _class_images(dataset, root, at_start)
         yield from (Sample(index, path) for index, path in enumerate(paths))
 
 
@@ -193,13 +193,14 @@ def _listed_images(dataset: DataSet) -> list[str]:
     return [name[: -len(suffix)] for name in sorted(found)]
 
 
-def _class_images(dataset: DataSet, root: str | None, limit: int | None) -> Iterator[str]:
+def _class_images(dataset: DataSet, root: str | None, at_start: bool) -> Iterator[str]:
     extensions = tuple(str(e).lower() for e in dataset.cfg.get('extensions') or EXTENSIONS)
-    for name in sorted(os.listdir(root)) if root and os.path.isdir(root) else ():
+    names = sorted(os.listdir(root)) if root and os.path.isdir(root) else []
+    for name in names[:: max(1, len(names) // _FOLDERS)] if at_start else names:
         found = (
             os.path.join(folder, file)
             for folder, _, files in os.walk(os.path.join(str(root), name))
             for file in files
             if file.lower().endswith(extensions)
         )
-        yield from islice(found, limit)
+        yield from islice(found, _PER_FOLDER if at_start else None)
