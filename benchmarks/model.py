@@ -26,8 +26,7 @@ from mmela.attentions.base import Attention
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.plugins import check_plugins
 from mmela.engine.config import scope_of
-from mmela.engine.explain import explain_config_errors
-from mmela.errors import UserError
+from mmela.errors import UserError, explain_errors
 from mmela.ops import recompute_outputs
 
 STEP, INFERENCE = 'training step', 'inference'
@@ -137,7 +136,7 @@ def measure_network(
     if dtype != torch.float32 and device.type == 'cpu':
         raise UserError('mixed precision needs a GPU: leave out --dtype, or --dtype float32.')
     check_environment(scope)
-    check_plugins(cfg)
+    check_plugins(cfg, ())
     shape = input_shape(cfg) if shape is None else shape
     batch = (cfg.get('train_dataloader') or {}).get('batch_size') if batch is None else batch
     if not batch or cfg.get('optim_wrapper') is None:
@@ -221,7 +220,7 @@ def _build(
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # a training or a test will say it
-        with explain_config_errors():
+        with explain_errors():
             model = revert_sync_batchnorm(MODELS.build(deepcopy(model_cfg)))
     model.init_weights()
     if weights is not None:

@@ -1,4 +1,4 @@
-"""How mmela answers a user error: one sentence that names key, cause and fix."""
+"""Errors that end in one clear sentence, and helpers to write it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-#: Exit status after a person's mistake, the one that argparse uses too.
+#: Exit status of a command after a user error; argparse uses it too.
 USER_ERROR_STATUS = 2
 
 _LOCAL_RANK_VARIABLES = {
@@ -20,63 +21,113 @@ _LOCAL_RANK_VARIABLES = {
     'slurm': 'SLURM_LOCALID',
     'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK',
 }
-
-
-#: How long the other processes of a machine leave it to the first to speak.
-_SPEAKER_SECONDS = 30
+#: Seconds that other processes of a machine wait for the first one to report an error.
+_REPORT_SECONDS = 30
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can put right; the message says how."""
+    """An error that the user can fix; the message is a whole sentence that says how.
+
+    The command line tools print the message alone and exit with status 2. Any other exception
+    that escapes from mmela is a bug and keeps its traceback.
+    """
+
+
+class ConfigError(UserError, ValueError):
+    """A :class:`UserError` in a config or in an argument."""
+
+
+@contextmanager
+def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
+    """Turns a :class:`UserError` inside the block into a message on stderr and exit status 2.
+
+    Raises:
+        SystemExit: In place of the :class:`UserError`.
+    """
+    try:
+        yield
+    except UserError as error:
+        if local_rank(launcher) != 0 and not getattr(error, 'is_of_one_process', False):
+            # The first process reports the same error. If this one ended before, the launcher
+            # would end that one too, and there would be no message: wait to be ended by it.
+            time.sleep(_REPORT_SECONDS)
+        # The original MMEngine puts "class `X` in y.py: " before each message.
+        message = re.sub(r'^(class `\w+` in [\w/.]+: )+', '', str(error))
+        print(f'error: {message}', file=sys.stderr, flush=True)
+        raise SystemExit(USER_ERROR_STATUS) from None
 
 
 def local_rank(launcher: str) -> int:
     """The number of this process on its machine, known before processes are connected.
 
-    Args:
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-
     Returns:
-        The local rank, 0 without a launcher.
+        The local rank; 0 without a launcher.
     """
     return int(os.environ.get(_LOCAL_RANK_VARIABLES.get(launcher, ''), 0))
 
 
 @contextmanager
-def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
-    """Turns a mistake inside the block into a message and exit status 2.
+def explain_errors() -> Iterator[None]:
+    """Translates errors of MMEngine and the toolboxes that have a cause in the config or the data.
 
-    Args:
-        launcher: How the processes were started; the first process of a machine speaks.
+    Translated are a type that is not registered and an argument that a type does not take.
+    Whatever else fails keeps its exception and traceback.
 
     Raises:
-        SystemExit: With status 2 after a :class:`UserError` or :class:`ConfigError`.
+        UserError: In place of a ``KeyError`` or ``TypeError`` of a registry.
     """
     try:
         yield
-    except (UserError, ConfigError) as error:
-        if local_rank(launcher) != 0 and not getattr(error, 'is_of_one_process', False):
-            # The first process says the same; a launcher that saw this one end before would end
-            # that one, and nobody would hear of it. So this one waits to be ended by it.
-            time.sleep(_SPEAKER_SECONDS)
-        print(f'error: {_without_builder_prefix(str(error))}', file=sys.stderr, flush=True)
-        raise SystemExit(USER_ERROR_STATUS) from None
+    except KeyError as error:
+        sentence = _unknown_type(str(error.args[0]) if error.args else '')
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
+    except TypeError as error:
+        if not _is_raised_by_registry(error):
+            raise
+        reason = str(error).splitlines()[0].rstrip('.')
+        raise UserError(f'the config does not fit the code: {reason}.') from error
 
 
-class ConfigError(ValueError):
-    """A mistake in a config or an argument; the message is a whole sentence for its author.
+def _unknown_type(message: str) -> str | None:
+    match = re.search(r'([\w.:]+) is not in the (?:(\w+)::)?([\w ]+) registry', message)
+    if match is None:
+        return None
+    name, scope, kind = match.groups()
+    where = f"the '{kind}' registry" + (f' of {scope} and its parents' if scope else '')
+    return (
+        f"type '{name}' of the config is not registered in {where}"
+        f'{did_you_mean(name, _registered_names(scope, kind))}'
+        ' A type of your own needs custom_imports in the config.'
+    )
 
-    The command line tools print the message alone and exit with status 2. Anything else that
-    escapes from mmela is a bug of ours and keeps its traceback.
-    """
+
+def _registered_names(scope: str | None, kind: str) -> set[str]:
+    from mmengine import registry as mmengine_registry
+
+    names: set[str] = set()
+    for root in vars(mmengine_registry).values():
+        if isinstance(root, mmengine_registry.Registry) and root.name == kind:
+            names.update(root.module_dict)
+            if scope in root.children:
+                names.update(root.children[scope].module_dict)
+    return names
+
+
+def _is_raised_by_registry(error: TypeError) -> bool:
+    """Whether a registry's call failed, rather than something inside what it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    wrong_arguments = re.search(
+        r'unexpected keyword argument|required (positional|keyword-only) argument|'
+        r'multiple values for',
+        str(error),
+    )
+    return bool(wrong_arguments and frames and frames[-1].name.startswith('build_'))
 
 
 def did_you_mean(name: object, choices: Iterable[str]) -> str:
-    """A closing half-sentence that offers the nearest of some names.
-
-    Args:
-        name: What was written.
-        choices: What could have been meant.
+    """Ends a sentence with the nearest of some names.
 
     Returns:
         ``"; did you mean 'X'?"``, or ``'.'`` where nothing is near.
@@ -92,11 +143,14 @@ def did_you_mean(name: object, choices: Iterable[str]) -> str:
     return f"; did you mean '{by_lower[near[0]]}'?" if near else '.'
 
 
+def listed(names: Iterable[str], limit: int = 10) -> str:
+    """Joins names by commas; ``...`` stands for those beyond a limit."""
+    names = list(names)
+    return ', '.join(names[:limit]) + ', ...' * (len(names) > limit)
+
+
 def cause_of(error: Exception) -> str:
     """Kind and first line of an exception, such as ``'RuntimeError: compiled for another torch'``.
-
-    Args:
-        error: What an import raised.
 
     Returns:
         The cause, without a full stop.
@@ -107,18 +161,14 @@ def cause_of(error: Exception) -> str:
 
 
 def remedy_for(error: Exception, otherwise: str) -> str:
-    """What mends a toolbox whose import failed, which is often another package.
-
-    Args:
-        error: What the import raised.
-        otherwise: The remedy where nothing but the toolbox itself is known to be at fault.
+    """The fix for a toolbox that cannot be imported; the cause is often another package.
 
     Returns:
         Half a sentence, without a full stop.
     """
     missing = (error.name or '').split('.')[0] if isinstance(error, ImportError) else ''
-    # A torchvision that is there and does not fit torch raises whatever comes first: an operator
-    # that does not exist, a version of CUDA, a module that is partially initialized.
+    # A torchvision that does not fit torch raises whatever comes first: an operator that does not
+    # exist, a version of CUDA, a module that is partially initialized.
     if missing == 'torchvision' or 'torchvision' in str(error):
         return f'install the torchvision that belongs to your torch: {torchvision_command()}'
     return otherwise
@@ -127,15 +177,10 @@ def remedy_for(error: Exception, otherwise: str) -> str:
 def torchvision_command() -> str:
     """The command that installs the torchvision for the torch that is running.
 
-    pip finds it by torch's exact version. The index is that of torch's build: PyPI has builds for
-    CPU alone on macOS and ARM only.
+    pip finds it by torch's exact version. The index is that of torch's build, because PyPI has
+    CPU builds for macOS and ARM alone.
     """
     version, _, build = str(torch.__version__).partition('+')
     known = re.fullmatch(r'cpu|xpu|cu\d+|rocm[\d.]+', build)
     index = f' --index-url https://download.pytorch.org/whl/{build}' if known else ''
     return f'`pip install torch=={version} torchvision{index}`'
-
-
-def _without_builder_prefix(message: str) -> str:
-    """Drops the "class `X` in y.py: " that the original MMEngine puts before each message."""
-    return re.sub(r'^(class `\w+` in [\w/.]+: )+', '', message)

@@ -1,1 +1,1 @@
-"""What a person asks of a network: parameters and FLOPs."""
+"""What a user asks of a network: parameters and FLOPs."""

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmengine.config import Config
@@ -28,8 +28,8 @@ from mmela.analysis.flop_count import Count, count_network
 from mmela.analysis.input_shape import input_shape
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.plugins import check_plugins
-from mmela.engine.config import scope_of
-from mmela.engine.explain import explain_config_errors
+from mmela.engine.toolboxes import scope_of
+from mmela.errors import explain_errors
 
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
@@ -39,22 +39,22 @@ class Complexity:
     """What the attention of a network costs.
 
     FLOPs are multiply-adds of one image. ``baseline_flops`` is what the toolboxes' ``get_flops.py``
-    count for the network without attention; ``attention_flops`` are counted alike, and so is any
+    count for the network without attention. ``attention_flops`` are counted alike, plus the
     pooling of the attention, one an element, through whichever operator.
     """
 
     shape: tuple[int, int]  #: height and width of the input in pixels
-    attention: str  #: its kinds, such as ``'ELA-T'``; empty without attention
-    attention_layers: int
-    attention_places: int  #: how often they run: more than there are layers where they are shared
     baseline_params: int
-    attention_params: int
     baseline_flops: int
-    attention_flops: int
+    attention: str = ''  #: its kinds, such as ``'ELA-T'``; empty without attention
+    attention_layers: int = 0
+    attention_places: int = 0  #: how often they run: more than the layers where they are shared
+    attention_params: int = 0
+    attention_flops: int = 0
     #: products, sums and activations of the attention, one an element; in no other figure
-    attention_elementwise: int
-    #: operators of the attention that none of these figures contains, and how often they run
-    uncounted: dict[str, int]
+    attention_elementwise: int = 0
+    #: operators of the attention that are in none of these figures, and how often they run
+    uncounted: dict[str, int] = field(default_factory=dict)
 
     @property
     def params(self) -> int:
@@ -79,12 +79,12 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
     """Counts a network with its attention and without.
 
     The baseline is the same config without any ``plugins``, at the same input size. Parameters
-    include those of heads that serve the training alone, such as the auxiliary ones of
+    include those of heads that are used in training alone, such as the auxiliary ones of
     segmentation. A two-stage detector is counted with as many proposals as its test keeps at most.
 
     Args:
         cfg: A config of :func:`mmela.engine.load_config`; it stays as it is.
-        shape: Height and width of the input; None means what the config tests at, see
+        shape: Height and width of the input. Default: what the config tests at, see
             :func:`mmela.analysis.input_shape.input_shape`.
 
     Returns:
@@ -92,28 +92,28 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
 
     Raises:
         UserError: If the config has no input size, or the network cannot run at the one given.
-        ConfigError: If a ``plugins`` list is not in order.
+        ConfigError: If a ``plugins`` list is invalid.
     """
-    check_environment(scope_of(cfg))
-    check_plugins(cfg)
-    shape = input_shape(cfg) if shape is None else shape
+    scope = scope_of(cfg)
+    check_environment(scope)
+    check_plugins(cfg, ['test'])
+    shape = shape or input_shape(cfg)
     plain = deepcopy(cfg.model)
     has_plugins = drop_plugins(plain)
-    key = f'{scope_of(cfg)} {shape} {plain}'
+    key = f'{scope} {shape} {plain}'
     if key not in _baselines:
-        with _network(cfg, plain) as model:
+        with _network(plain, scope) as model:
             names = frozenset(name for name, _ in model.named_modules())
-            _baselines[key] = count_network(model, shape, scope_of(cfg)), names
+            _baselines[key] = count_network(model, shape, scope), names
     baseline, known = _baselines[key]
     if not has_plugins:
-        return Complexity(shape, '', 0, 0, baseline.params, 0, baseline.flops, 0, 0, {})
-
-    with _network(cfg, deepcopy(cfg.model)) as model:
+        return Complexity(shape, baseline.params, baseline.flops)
+    with _network(deepcopy(cfg.model), scope) as model:
         layers = _new_layers(model, known)
         runs: Counter[nn.Module] = Counter()
         for layer in layers:
             layer.register_forward_hook(lambda module, *_: runs.update([module]))
-        count = count_network(model, shape, scope_of(cfg))
+        count = count_network(model, shape, scope)
     return Complexity(
         shape=shape,
         attention=', '.join(dict.fromkeys(_title(layer) for layer in layers)),
@@ -129,7 +129,7 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
 
 
 def drop_plugins(node: Any) -> bool:
-    """Takes every ``plugins`` out of a model's config, in place; whether there was one."""
+    """Removes every ``plugins`` from a model's config, in place; whether there was one."""
     children = list(node.values() if isinstance(node, dict) else node)
     found = isinstance(node, dict) and bool(node.pop('plugins', None))
     nested = [drop_plugins(child) for child in children if isinstance(child, (dict, list, tuple))]
@@ -137,25 +137,23 @@ def drop_plugins(node: Any) -> bool:
 
 
 @contextmanager
-def _network(cfg: Config, model_cfg: Any) -> Iterator[nn.Module]:
-    """A network of a config in test mode; its weights are random, nothing is downloaded."""
-    with MODELS.switch_scope_and_registry(scope_of(cfg)) as registry, warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # a training or a test will say it
-        with explain_config_errors():
+def _network(model_cfg: Any, scope: str) -> Iterator[nn.Module]:
+    """A network in eval mode, with random weights; nothing is downloaded."""
+    with MODELS.switch_scope_and_registry(scope) as registry, warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # training and tests repeat them
+        with explain_errors():
             model = registry.build(model_cfg)
         yield revert_sync_batchnorm(model).eval()
 
 
 def _new_layers(model: nn.Module, known: frozenset[str]) -> list[nn.Module]:
-    """The modules that the baseline lacks: the uppermost ones that are no mere containers."""
-    layers: list[nn.Module] = []
-    found: list[str] = []
+    """The outermost modules that the baseline lacks, containers left out."""
+    layers: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        is_inside = any(name.startswith(f'{layer}.') for layer in found)
+        is_inside = any(name.startswith(f'{layer}.') for layer in layers)
         if name not in known and not is_inside and not isinstance(module, _CONTAINERS):
-            found.append(name)
-            layers.append(module)
-    return layers
+            layers[name] = module
+    return list(layers.values())
 
 
 def _title(layer: nn.Module) -> str:

@@ -4,124 +4,85 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mmela.analysis.complexity import Complexity
 
 FORMATS = ('text', 'markdown', 'json')
 
-_NOTE = """\
+_HEAD = [
+    *('config', 'attention', 'layers', 'input', 'parameters', 'added', 'share'),
+    *('FLOPs', 'added', 'share', 'elementwise'),
+]
+_NOTE = """
 FLOPs are multiply-adds of one image, counted by MMEngine as in the toolboxes' own get_flops.py:
 convolutions and matrix products in full, norms 2 (BN) or 5 (GN, LN) an element, resizing and
-average pooling by element; other operators nothing."""
-_NOTE_ON_ATTENTION = """\
-To those of the attention its pooling is added, 1 an element, through whichever operator. In none
-of them are the attention's products, sums and activations of maps: 'elementwise', 1 an element."""
+average pooling by element; other operators nothing. Those of the attention include its pooling,
+1 an element, through whichever operator. None include the attention's products, sums and
+activations of maps: 'elementwise', 1 an element."""
 
 
 def format_table(results: Mapping[str, Complexity], style: str = 'text') -> str:
-    """Puts figures into a table, one row a config.
+    """Formats figures as a table: a row a config, below a row for its baseline without attention.
 
     Args:
         results: The figures by name of the config.
-        style: One of :data:`FORMATS`: ``'text'`` for people, ``'markdown'`` for the README of a
-            method, ``'json'`` for machines: a list of objects, in plain numbers.
+        style: One of :data:`FORMATS`: ``'text'`` for the screen, ``'markdown'`` for a README,
+            ``'json'`` for scripts: a list of objects with plain numbers.
 
     Returns:
         The table, without a newline at its end.
     """
     if style == 'json':
-        rows = [{'config': name, **result.to_dict()} for name, result in results.items()]
-        return json.dumps(rows, indent=2)
-    if style == 'markdown':
-        return _markdown(results)
-    return _text(results)
-
-
-def _text(results: Mapping[str, Complexity]) -> str:
-    plain = [name for name, result in results.items() if not result.attention_layers]
-    if len(plain) == len(results):
-        rows = [['config', 'input', 'parameters', 'FLOPs']]
-        for name, result in results.items():
-            rows.append([_stem(name), _size(result), _mega(result.params), _giga(result.flops)])
-        return '\n'.join([*_aligned(rows), '', _NOTE, 'There is no attention to compare with.'])
-    rows = [
-        ['', '', 'attention', 'parameters', '', '', '', 'FLOPs', '', '', '', ''],
-        ['config', 'input', 'layers', *('baseline', 'attention', 'added', 'share') * 2]
-        + ['elementwise'],
-    ]
-    rows += [[_stem(name), _size(result), *_cells(result)] for name, result in results.items()]
-    lines = [*_aligned(rows), '', _NOTE, _NOTE_ON_ATTENTION]
-    return '\n'.join(lines + [f'{_stem(name)} has no attention.' for name in plain])
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *rest in rows:
-        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-        lines.append('  '.join([first.ljust(widths[0]), *cells]).rstrip())
-    return lines
-
-
-def _cells(result: Complexity) -> list[str]:
-    params, flops = result.baseline_params, result.baseline_flops
-    if not result.attention_layers:
-        return ['none', _mega(params), '', '', '', _giga(flops), '', '', '', '']
-    return [
-        _layers(result),
-        *(_mega(params), _mega(result.params)),
-        *(f'{result.attention_params:,}', _share(result.attention_params / params)),
-        *(_giga(flops), _giga(result.flops)),
-        *(_mega(result.attention_flops), _share(result.attention_flops / flops)),
-        _mega(result.attention_elementwise),
-    ]
-
-
-def _markdown(results: Mapping[str, Complexity]) -> str:
-    lines = [
-        '| config | attention | layers | parameters | added | FLOPs | added |',
-        '|---|---|---|---|---|---|---|',
-    ]
-    told = set()  # a baseline stands once, above the first config that it belongs to
+        objects = [{'config': name, **result.to_dict()} for name, result in results.items()]
+        return json.dumps(objects, indent=2)
+    rows = [_HEAD]
+    baselines = set()  # several configs may have the same one
     for name, result in results.items():
         baseline = (result.shape, result.baseline_params, result.baseline_flops)
-        if baseline not in told:
-            told.add(baseline)
-            first = 'without attention' if result.attention_layers else _link(name)
-            params, flops = _mega(result.baseline_params), _giga(result.baseline_flops)
-            lines.append(f'| {first} | none | | {params} | | {flops} | |')
+        if baseline not in baselines:
+            baselines.add(baseline)
+            title = 'without attention' if result.attention_layers else _link(name, style)
+            rows.append(_baseline_row(title, result))
         if result.attention_layers:
-            lines.append(
-                f'| {_link(name)} | {result.attention} | {_layers(result)} '
-                f'| {_mega(result.params)} | {result.attention_params:,} '
-                f'| {_giga(result.flops)} | {_mega(result.attention_flops)} |'
-            )
-    return '\n'.join(lines)
+            rows.append(_attention_row(_link(name, style), result))
+    if style == 'markdown':
+        rows.insert(1, ['---'] * len(_HEAD))
+        return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in rows
+    ]
+    return '\n'.join([*lines, _NOTE])
 
 
-def _layers(result: Complexity) -> str:
-    if result.attention_places == result.attention_layers:
-        return str(result.attention_layers)
-    return f'{result.attention_layers} in {result.attention_places} places'
-
-
-def uncounted_notes(results: Mapping[str, Complexity]) -> Sequence[str]:
-    """What should be said beside every format: operators of an attention in no figure.
-
-    Args:
-        results: The figures by name of the config.
-
-    Returns:
-        One sentence for each config that has any.
-    """
+def uncounted_notes(results: Mapping[str, Complexity]) -> list[str]:
+    """Sentences on operators of an attention that are in none of the figures."""
     return [
-        f'{_stem(name)}: no figure contains these operators of its attention: '
+        f'{os.path.basename(name)}: no figure contains these operators of its attention: '
         + ', '.join(f'{op} ({count}x)' for op, count in result.uncounted.items())
         + '.'
         for name, result in results.items()
         if result.uncounted
+    ]
+
+
+def _baseline_row(title: str, result: Complexity) -> list[str]:
+    figures = [_size(result), _mega(result.baseline_params), '', '']
+    return [title, 'none', '0', *figures, _giga(result.baseline_flops), '', '', '']
+
+
+def _attention_row(title: str, result: Complexity) -> list[str]:
+    layers = str(result.attention_layers)
+    if result.attention_places != result.attention_layers:
+        layers += f' in {result.attention_places} places'
+    params, flops = result.attention_params, result.attention_flops
+    return [
+        *(title, result.attention, layers, _size(result)),
+        *(_mega(result.params), f'{params:,}', _share(params / result.baseline_params)),
+        *(_giga(result.flops), _mega(flops), _share(flops / result.baseline_flops)),
+        _mega(result.attention_elementwise),
     ]
 
 
@@ -138,14 +99,11 @@ def _share(share: float) -> str:
 
 
 def _size(result: Complexity) -> str:
-    height, width = result.shape
-    return f'{height}x{width}'
+    return '{}x{}'.format(*result.shape)
 
 
-def _stem(name: str) -> str:
-    return os.path.splitext(os.path.basename(name))[0]
-
-
-def _link(name: str) -> str:
+def _link(name: str, style: str) -> str:
     file = os.path.basename(name)
+    if style == 'text':
+        return file.removesuffix('.py')
     return f'`{name}`' if '::' in name else f'[{file}]({file})'

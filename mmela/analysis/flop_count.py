@@ -1,4 +1,4 @@
-"""Multiply-adds and parameters of a network or a layer, counted by MMEngine."""
+"""Parameters and multiply-adds of a network or a layer, counted by MMEngine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import torch
 from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
-from mmela.analysis.quick_convolution import OP_HANDLES, quick_convolutions
 from mmela.errors import UserError
 
-#: What MMEngine counts as nothing, wherever it stands. For an attention it is most of the work,
-#: so it is tallied beside the FLOPs: pooling per element that goes in, which is how MMEngine counts
-#: ``adaptive_avg_pool2d``, and the rest per element that comes out.
+#: Operators that MMEngine counts as nothing. They are most of an attention's work, so they are
+#: counted beside the FLOPs: pooling per element of its input, as MMEngine counts
+#: ``adaptive_avg_pool2d``, and elementwise operators per element of their output.
 _POOLING = ('mean', 'sum', 'amax', 'max', 'adaptive_max_pool2d')
 _ELEMENTWISE = (
     *('add', 'sub', 'mul', 'div', 'sigmoid', 'tanh', 'softmax'),
@@ -26,25 +25,61 @@ _ELEMENTWISE = (
 
 
 class Count(NamedTuple):
-    """What was counted in one network or layer."""
+    """The counts of one network or layer."""
 
     params: int
     flops: int  #: multiply-adds by MMEngine's rules
-    pooling: int  #: elements that are pooled by operators which ``flops`` leave out
-    elementwise: int  #: elements that come out of elementwise operators
+    pooling: int  #: elements pooled by operators that ``flops`` leaves out
+    elementwise: int  #: output elements of elementwise operators
     unknown: Counter[str]  #: operators in none of these, and how often they run
+
+
+def count(module: nn.Module, x: Tensor) -> Count:
+    """Traces a forward pass of any module on the CPU.
+
+    Args:
+        module: A network or layer in eval mode.
+        x: Its input; the values do not matter.
+    """
+    analyzer = FlopAnalyzer(module, x)
+    for op in _POOLING:
+        analyzer.set_op_handle(f'aten::{op}', _elements('pooling', of_input=True))
+    for op in _ELEMENTWISE:
+        handle = _elements('elementwise', of_input=False)
+        analyzer.set_op_handle(f'aten::{op}', handle, f'aten::{op}_', handle)
+    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analyzer.tracer_warnings('none')
+    with torch.no_grad():
+        operators = Counter(analyzer.by_operator())
+    pooling, elementwise = operators.pop('pooling', 0), operators.pop('elementwise', 0)
+    return Count(
+        params=sum(parameter.numel() for parameter in module.parameters()),
+        flops=int(sum(operators.values())),
+        pooling=pooling,
+        elementwise=elementwise,
+        unknown=analyzer.unsupported_ops(),
+    )
+
+
+def _elements(name: str, of_input: bool) -> Callable[[list, list], Counter[str]]:
+    """A handle for MMEngine's analyzer that counts an operator's input or output elements."""
+
+    def handle(inputs: list, outputs: list) -> Counter[str]:
+        value = (inputs if of_input else outputs)[0]
+        sizes = value.type().sizes() if value.isCompleteTensor() else []
+        # A single number is arithmetic on sizes, which a trace records too.
+        return Counter({name: math.prod(sizes) if sizes else 0})
+
+    return handle
 
 
 def count_network(model: nn.Module, shape: tuple[int, int], scope: str) -> Count:
     """Traces a forward pass of one image in mode ``'tensor'`` on the CPU.
 
     Args:
-        model: A network of a toolbox in test mode.
+        model: A network of a toolbox in eval mode.
         shape: Height and width of the image.
-        scope: Which toolbox, such as ``'mmdet'``.
-
-    Returns:
-        The counts.
+        scope: The toolbox, such as ``'mmdet'``.
 
     Raises:
         UserError: If the network cannot run at that size.
@@ -58,51 +93,8 @@ def count_network(model: nn.Module, shape: tuple[int, int], scope: str) -> Count
             raise
         raise UserError(
             f'the network cannot run on an input of {shape[0]} x {shape[1]} (height x width); '
-            'most need sides that 32 divides.'
+            'most networks need multiples of 32: --shape H W.'
         ) from error
-
-
-def count(module: nn.Module, x: Tensor) -> Count:
-    """Traces a forward pass of any module on the CPU.
-
-    Args:
-        module: A network or layer in eval mode.
-        x: Its input; the values do not matter.
-
-    Returns:
-        The counts.
-    """
-    analyzer = FlopAnalyzer(module, x)
-    analyzer.set_op_handle(**OP_HANDLES)
-    for op in _POOLING:
-        analyzer.set_op_handle(f'aten::{op}', _tally('pooling', of='input'))
-    for op in _ELEMENTWISE:
-        handle = _tally('elementwise', of='output')
-        analyzer.set_op_handle(f'aten::{op}', handle, f'aten::{op}_', handle)
-    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    analyzer.tracer_warnings('none')
-    with torch.no_grad(), quick_convolutions():
-        operators = Counter(analyzer.by_operator())
-    pooling, elementwise = operators.pop('pooling', 0), operators.pop('elementwise', 0)
-    return Count(
-        params=sum(parameter.numel() for parameter in module.parameters()),
-        flops=int(sum(operators.values())),
-        pooling=pooling,
-        elementwise=elementwise,
-        unknown=analyzer.unsupported_ops(),
-    )
-
-
-def _tally(name: str, of: str) -> Callable[[list, list], Counter[str]]:
-    """A handle for MMEngine's counter: elements that go into an operator, or come out of it."""
-
-    def handle(inputs: list, outputs: list) -> Counter[str]:
-        value = (inputs if of == 'input' else outputs)[0]
-        sizes = value.type().sizes() if value.isCompleteTensor() else []
-        # A single number is the arithmetic of sizes, which a trace records too.
-        return Counter({name: math.prod(sizes) if sizes else 0})
-
-    return handle
 
 
 def _prepare_detector(model: nn.Module, shape: tuple[int, int]) -> None:
@@ -110,22 +102,18 @@ def _prepare_detector(model: nn.Module, shape: tuple[int, int]) -> None:
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData
 
-    sample = DetDataSample(
-        metainfo=dict(
-            **dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), shape),
-            scale_factor=(1.0, 1.0),
-        )
-    )
+    shapes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), shape)
+    sample = DetDataSample(metainfo=dict(**shapes, scale_factor=(1.0, 1.0)))
     model.forward = partial(model.forward, data_samples=[sample])
     if not getattr(model, 'with_rpn', False) or not hasattr(model, 'roi_head'):
         return
-    # How many proposals survive NMS depends on the weights, here on chance, and would differ
-    # between baseline and attention. What is replaced counts as nothing in MMEngine.
+    # How many proposals survive NMS depends on the weights, which are random here, and would
+    # differ between baseline and attention. MMEngine counts what is replaced as nothing.
     number = model.rpn_head.test_cfg['max_per_img']
     boxes = torch.tensor([[0.0, 0.0, 32.0, 32.0]]).repeat(number, 1)
 
     def predict_by_feat(*outputs: Any, **kwargs: Any) -> list[InstanceData]:
-        # A trace drops whatever nothing depends on, and so would drop the RPN.
+        # A trace drops what no output depends on, which would be the RPN.
         used = sum(0 * level.flatten()[0] for levels in outputs if levels for level in levels)
         return [InstanceData(bboxes=boxes + used)]
 

@@ -8,21 +8,21 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmela.engine.config import scope_of
-from mmela.engine.dataset_configs import leaf_datasets
+from mmela.engine.dataset_configs import iter_datasets
+from mmela.engine.toolboxes import scope_of
 from mmela.errors import UserError
 
-#: Resizing to this scale leaves few COCO images 1333 px long; papers and MMDetection give the
-#: figures of these networks at 1280 x 800.
+#: Few COCO images are 1333 px long at this scale; papers and MMDetection publish the figures of
+#: these networks at 1280 x 800.
 _COCO_SCALE, _COCO_SHAPE = (800, 1333), (800, 1280)
 
 
 def input_shape(cfg: Config) -> tuple[int, int]:
     """The size of the images that a network is tested with.
 
-    Segmentation: the crop of the training, since test images come in any size. Otherwise what the
-    test pipeline resizes, crops and pads to, a landscape image where it keeps the ratio; for
-    MMDetection's usual 1333 x 800 that is 800 x 1280.
+    In segmentation this is the crop of the training, because test images come in any size.
+    Otherwise it is what the test pipeline resizes, crops and pads to, for a landscape image where
+    the pipeline keeps the ratio; MMDetection's usual 1333 x 800 becomes 800 x 1280.
 
     Args:
         cfg: A config of :func:`mmela.engine.load_config`.
@@ -33,16 +33,14 @@ def input_shape(cfg: Config) -> tuple[int, int]:
     Raises:
         UserError: If the config names no size.
     """
-    scope = scope_of(cfg)
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    shape = None
-    if scope == 'mmseg':
-        shape = preprocessor.get('size') or cfg.get('crop_size')
-    shape = _pair(shape) if shape else _of_pipeline(_test_pipeline(cfg))
+    crop = None
+    if scope_of(cfg) == 'mmseg':
+        crop = preprocessor.get('size') or cfg.get('crop_size')
+    shape = _pair(crop) if crop else _shape_of(_test_pipeline(cfg))
     if shape is None:
         raise UserError(
-            f'{cfg.filename or "the config"} does not say which size it tests at; give one: '
-            '--shape H W.'
+            f'{cfg.filename or "the config"} names no size that it tests at; add --shape H W.'
         )
     divisor = preprocessor.get('pad_size_divisor') or 1
     height, width = (math.ceil(side / divisor) * divisor for side in shape)
@@ -50,16 +48,12 @@ def input_shape(cfg: Config) -> tuple[int, int]:
 
 
 def _test_pipeline(cfg: Config) -> Sequence[Mapping[str, Any]]:
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    if isinstance(dataset, dict):
-        for leaf, _ in leaf_datasets(dataset, 'test_dataloader.dataset'):
-            if leaf.get('pipeline'):
-                return leaf['pipeline']
-    return cfg.get('test_pipeline') or []
+    pipelines = (dataset.get('pipeline') for dataset, _ in iter_datasets(cfg, ['test']))
+    return next(filter(None, pipelines), cfg.get('test_pipeline') or [])
 
 
-def _of_pipeline(pipeline: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
-    """The size that the steps of a pipeline leave; they name sizes as (width, height)."""
+def _shape_of(pipeline: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
+    """The height and width that a pipeline produces; its steps take (width, height)."""
     shape: tuple[int, int] | None = None
     for step in pipeline:
         kind = str(step.get('type')).rpartition('.')[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import warnings
 from typing import NamedTuple
@@ -12,6 +13,13 @@ import numpy as np
 _ORIENTATION = 0x0112
 #: How image files begin: JPEG, PNG, BMP, TIFF, GIF, WebP, JPEG 2000, PNM.
 _MAGIC = (b'\xff\xd8', b'\x89PNG', b'BM', b'II', b'MM', b'GIF8', b'RIFF', b'\x00\x00\x00\x0c', b'P')
+#: Byte order marks, with what a file that begins so is.
+_MARKS = {
+    codecs.BOM_UTF8: 'UTF-8 with a byte order mark',
+    codecs.BOM_UTF16_LE: 'UTF-16',
+    codecs.BOM_UTF16_BE: 'UTF-16',
+}
+_CHUNK = 1 << 20
 
 
 class Header(NamedTuple):
@@ -102,4 +110,33 @@ def _same_stem(path: str) -> str:
         others = [e for e in entries if stem in (e, os.path.splitext(e)[0])]
         if others:
             return f'; {others[0]} is there'
+    return ''
+
+
+def encoding_fault(path: str) -> str:
+    """Why a file is not the UTF-8 that the toolboxes read.
+
+    Args:
+        path: A text file.
+
+    Returns:
+        The fault and its fix, to follow the file's name, or ``''``.
+    """
+    decoder = codecs.getincrementaldecoder('utf-8')()
+    with open(path, 'rb') as file:
+        start = file.read(4)
+        for mark, name in _MARKS.items():
+            if start.startswith(mark):
+                return f'is {name}: save it as UTF-8 without BOM'
+        file.seek(0)
+        try:
+            while chunk := file.read(_CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b'', final=True)
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            return (
+                f'is not UTF-8 (byte 0x{byte:02x}; perhaps Latin-1): save it as UTF-8 without BOM, '
+                f'such as with `iconv -f latin1 -t utf-8`'
+            )
     return ''

@@ -1,7 +1,7 @@
 """torchrun for the tools: ``python -m mmela.engine.launch [torchrun's arguments]``.
 
-It differs in its end alone. After a person's mistake, which the processes have explained, it
-exits with their status and adds no traceback; after anything else torchrun reports as ever.
+It differs from torchrun in its exit alone. After a user error, which the processes have reported,
+it exits with their status and no traceback; after any other failure torchrun reports as usual.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shows the metrics of a test as a table and keeps them as JSON."""
+"""The metrics of a test as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_metrics(metrics: Mapping[str, Any], work_dir: str) -> str:
         work_dir: The folder to write to.
 
     Returns:
-        Path of the file. A value that is no finite number becomes ``null``, which JSON has.
+        Path of the file. A value that is not a finite number becomes ``null``.
     """
     numbers = {name: _number(value) for name, value in metrics.items()}
     os.makedirs(work_dir, exist_ok=True)
@@ -35,12 +35,7 @@ def write_metrics(metrics: Mapping[str, Any], work_dir: str) -> str:
 
 
 def print_metrics(metrics: Mapping[str, Any], title: str) -> None:
-    """Prints metrics as a table on stdout.
-
-    Args:
-        metrics: What the evaluators returned.
-        title: What was tested.
-    """
+    """Prints metrics as a table on stdout."""
     table = Table('metric', title=title, title_justify='left')
     table.add_column('value', justify='right')
     for name, value in metrics.items():
@@ -54,5 +49,5 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    # Evaluators compute in float32: more digits would be noise.
+    # Evaluators compute in float32; further digits would be noise.
     return float(f'{number:.6g}') if math.isfinite(number) else None

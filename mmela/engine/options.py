@@ -1,27 +1,37 @@
-"""``--cfg-options``: parsing, merging, and what a person should be told about it."""
+"""``--cfg-options``: parsing, merging, and warnings about options without the expected effect."""
 
 from __future__ import annotations
 
 import argparse
-import os
+import ast
+import inspect
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from mmela.engine.notices import tell
-from mmela.engine.variables import DATA_KEYS, data_set_roots, is_root_used, warn_of_variable
-from mmela.errors import UserError, did_you_mean
+from mmela.engine.dataset_configs import dataset_roots, is_root_used, move_data_root
+from mmela.engine.log import log_once
+from mmela.errors import UserError, did_you_mean, listed
 
-#: What evaluators read, relative to the working directory.
-EVALUATOR_PATHS = ('ann_file', 'seg_prefix')
+#: What MMEngine's runner reads from the config beside its own arguments.
+_RUNNER_KEYS = {
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+}
+#: How many keys a warning names.
+_KEYS_SHOWN = 5
 
 
 def parse_options(options: Sequence[str] | None) -> dict[str, Any]:
-    """Parses ``key=value`` words by MMEngine's own rules.
-
-    Args:
-        options: The words after ``--cfg-options``.
+    """Parses ``key=value`` words by MMEngine's rules.
 
     Returns:
         Dotted keys and their values.
@@ -33,8 +43,8 @@ def parse_options(options: Sequence[str] | None) -> dict[str, Any]:
     for option in options:
         if '=' not in option.lstrip('='):
             raise UserError(
-                f"--cfg-options takes key=value pairs, and '{option}' has no '='; a value that "
-                'holds brackets or blanks stands in quotation marks with its key.'
+                f"--cfg-options expects key=value pairs, got '{option}', which has no '='; quote a "
+                'pair whose value holds brackets or blanks.'
             )
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
@@ -44,21 +54,16 @@ def parse_options(options: Sequence[str] | None) -> dict[str, Any]:
 def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
     """Merges options into a config, in place.
 
-    A key that was not there before is legal, and MMEngine adds it without a word. Where it looks
-    like a slip, a warning says so, and so does one where it is a variable of the config file
-    that nothing reads again. ``data_root`` alone moves the whole data set: the name is a
-    variable of the config file, and what was made from it there would otherwise stay as it was.
-
-    Args:
-        cfg: The config.
-        options: Dotted keys and their values.
+    MMEngine adds a key that was not there before without a message. A warning says so where the key
+    looks like a typo, and so does one where it is a variable of the config file that nothing
+    reads again. ``data_root`` alone moves the whole data set, although it is such a variable.
 
     Raises:
         UserError: If a key cannot be merged.
     """
     for key in options:
-        _warn_of_slip(cfg, key)
-        warn_of_variable(cfg, key)
+        _warn_of_typo(cfg, key)
+        _warn_of_variable(cfg, key)
     if isinstance(options.get('data_root'), str) and isinstance(cfg.get('data_root'), str):
         move_data_root(cfg, options['data_root'])
     try:
@@ -71,84 +76,87 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> None:
         ) from error
 
 
-def move_data_root(cfg: Config, new_root: str) -> None:
-    """Replaces the folder ``cfg.data_root`` wherever data sets and evaluators were given it.
-
-    Where it is given to none, the one folder that all data sets name is replaced.
-
-    Args:
-        cfg: A config with a top-level ``data_root``; changed in place.
-        new_root: The folder that holds the data.
-    """
-    old = cfg.data_root.rstrip('/')
-    new = new_root.rstrip('/') or '/'
-    if not is_root_used(cfg) and len(roots := data_set_roots(cfg)) == 1:
-        old = roots[0]
-    for name in DATA_KEYS:
-        if name in cfg and cfg.data_root:
-            cfg[name] = _replace_root(cfg[name], old, new)
-        elif name in cfg:
-            _add_root(cfg[name], new)
-    cfg.data_root = new_root
-
-
-def _replace_root(value: Any, old: str, new: str) -> Any:
-    if isinstance(value, dict):
-        for key in value:
-            value[key] = _replace_root(value[key], old, new)
-        return value
-    if isinstance(value, (list, tuple)):
-        return type(value)(_replace_root(item, old, new) for item in value)
-    if isinstance(value, str) and (value == old or value.startswith(old + '/')):
-        return new + value[len(old) :]
-    return value
-
-
-def _add_root(value: Any, new: str) -> None:
-    """Replaces an empty root: of data sets, and of the files of evaluators, which have none."""
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            _add_root(item, new)
-    if not isinstance(value, dict):
+def warn_of_unused_data_root(cfg: Config) -> None:
+    """Warns if a config file sets ``data_root`` after its base has used the base's own."""
+    root, roots = cfg.get('data_root'), dataset_roots(cfg)
+    if not isinstance(root, str) or not roots or is_root_used(cfg) or not _sets_data_root(cfg):
         return
-    if value.get('data_root') == '':
-        value['data_root'] = new
-    for name in EVALUATOR_PATHS:
-        path = value.get(name)
-        if 'data_root' not in value and isinstance(path, str) and path and '://' not in path:
-            value[name] = os.path.join(new, path)  # an absolute path stays as it is
-    for item in value.values():
-        _add_root(item, new)
+    fix = (
+        f'--cfg-options data_root={root} moves them'
+        if len(roots) == 1
+        else 'set the data_root of each data set'
+    )
+    log_once(
+        f'data_root of {cfg.filename} is {root}, but its data sets are in {", ".join(roots)}, '
+        f'because a base uses its variables when it is read; {fix}.',
+        logging.WARNING,
+    )
 
 
-def _warn_of_slip(cfg: Config, key: str) -> None:
-    for parent, name, names in _steps(cfg, key):
-        if name in names:
-            continue
-        where = f"'{parent}'" if parent else 'the config'
-        hint = did_you_mean(name, names)
-        is_leaf = key == (f'{parent}.{name}' if parent else name)
-        # A new last key is everyday use; it is doubtful where it resembles a name that is there.
-        if not is_leaf or hint != '.':
-            tell(
-                f"--cfg-options {key}: {where} had no key '{name}', so it was added{hint}",
-                warning=True,
-            )
-        return
+def _sets_data_root(cfg: Config) -> bool:
+    """Whether the file itself assigns ``data_root``, rather than one of its bases."""
+    if not cfg.filename or not str(cfg.filename).endswith('.py'):
+        return False
+    try:
+        statements = ast.parse(Path(cfg.filename).read_text(encoding='utf-8')).body
+    except SyntaxError:  # a file with {{ }}, which MMEngine substitutes first
+        return False
+    return any(
+        isinstance(target, ast.Name) and target.id == 'data_root'
+        for statement in statements
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+    )
 
 
-def _steps(cfg: Config, key: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Each part of a dotted key with its parent's path and the names that the parent has."""
+def _warn_of_typo(cfg: Config, key: str) -> None:
+    """Warns of a key that is new and resembles one that exists, or whose parent is new."""
     node: Any = cfg
-    parts = key.split('.')
-    for depth, part in enumerate(parts):
+    *parents, leaf = key.split('.')
+    for depth, name in enumerate([*parents, leaf]):
         if isinstance(node, (list, tuple)):
             names = [str(index) for index in range(len(node))]
         elif isinstance(node, (Config, dict)):
             names = list(node.keys())
         else:
-            return  # merging says it: a value that is no dict cannot hold keys
-        yield '.'.join(parts[:depth]), part, names
-        if part not in names:
+            return  # merging raises: a value that is not a dict cannot hold keys
+        if name not in names:
+            hint = did_you_mean(name, names)
+            if depth < len(parents) or hint != '.':
+                where = f"'{'.'.join(parents[:depth])}'" if depth else 'the config'
+                log_once(
+                    f"--cfg-options {key}: {where} had no key '{name}', so it was added{hint}",
+                    logging.WARNING,
+                )
             return
-        node = node[int(part)] if isinstance(node, (list, tuple)) else node[part]
+        node = node[int(name)] if isinstance(node, (list, tuple)) else node[name]
+
+
+def _warn_of_variable(cfg: Config, key: str) -> None:
+    """Warns of a variable that the runner does not read, and names the keys made from it."""
+    value = cfg.get(key)
+    # `data_root` is moved; a container may be read by a hook of the user's own.
+    if key == 'data_root' or not isinstance(value, (int, float, str)):
+        return
+    from mmengine.runner import Runner
+
+    arguments = inspect.signature(Runner.__init__).parameters
+    if key in arguments or key in _RUNNER_KEYS:
+        return
+    keys = [k for name in arguments if name in cfg for k in _keys_with(cfg[name], value, name)]
+    keys.sort(key=lambda k: k.split('.')[-1] != key)  # those of the same name first
+    fix = f'set the keys with its value {value}: {listed(keys, _KEYS_SHOWN)}'
+    log_once(
+        f"--cfg-options {key}: '{key}' is a variable that was used when the config was read, and "
+        f'the runner does not read it; {fix if keys else "set the keys made of it"}.',
+        logging.WARNING,
+    )
+
+
+def _keys_with(node: Any, value: Any, key: str) -> Iterator[str]:
+    """The keys below a part of a config that hold a value."""
+    if isinstance(node, (dict, list, tuple)):
+        for name, item in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _keys_with(item, value, f'{key}.{name}')
+    elif type(node) is type(value) and node == value:
+        yield key

@@ -1,4 +1,4 @@
-"""MMEngine's runner with what it lacks for several processes on CPUs."""
+"""MMEngine's runner with mmela's hooks, and with support for several processes on CPUs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmela.engine.broken_samples import name_broken_files
-from mmela.engine.hooks.frozen import FrozenAttentionHook
+from mmela.engine.hooks.frozen import FrozenPluginsHook
 from mmela.engine.hooks.load_report_hook import LoadReportHook
-from mmela.engine.notices import tell
+from mmela.engine.log import log_once
 from mmela.errors import UserError
 
 
@@ -27,19 +27,11 @@ class Runner(MMEngineRunner):
     """The runner of tools/train.py and tools/test.py."""
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wraps a model for the processes of this run.
-
-        Args:
-            model_wrapper_cfg: As in MMEngine.
-            model: The model.
-
-        Returns:
-            The model, wrapped if there are several processes.
-        """
+        """Wraps a model for the processes of this run."""
         if self.distributed and get_device() == 'cpu':
             # SyncBN has no CPU kernel, and DistributedDataParallel takes no device ids there.
             model = revert_sync_batchnorm(model)
-            self.logger.info('CPU: SyncBN layers, where there are any, run as BN.')
+            self.logger.info('CPU: SyncBN layers, if any, run as BN.')
             model_wrapper_cfg = {
                 'type': 'MMDistributedDataParallel',
                 'broadcast_buffers': False,
@@ -53,26 +45,14 @@ class Runner(MMEngineRunner):
     def build_dataloader(
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Builds a dataloader that names a file which cannot be read.
-
-        Args:
-            dataloader: As in MMEngine, as are the others.
-            seed: Seed of the sampler and the workers.
-            diff_rank_seed: Whether each process takes another seed.
-
-        Returns:
-            The dataloader.
-        """
+        """Builds a dataloader that names a file which cannot be read."""
         loader = MMEngineRunner.build_dataloader(dataloader, seed, diff_rank_seed)
         name_broken_files(loader.dataset)
         return loader
 
 
 def build_runner(cfg: Config) -> MMEngineRunner:
-    """Builds the runner of a config, with the report on loaded weights.
-
-    Args:
-        cfg: The config. ``runner_type``, where it is set, is respected.
+    """Builds the runner of a config and registers mmela's hooks.
 
     Returns:
         The runner.
@@ -80,19 +60,19 @@ def build_runner(cfg: Config) -> MMEngineRunner:
     Raises:
         UserError: If a launcher was named that did not start this process.
     """
-    connect_processes(cfg)
+    _connect_processes(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.register_hook(LoadReportHook())
-    runner.register_hook(FrozenAttentionHook())
+    runner.register_hook(FrozenPluginsHook())
     return runner
 
 
 @contextmanager
-def connected_processes() -> Iterator[None]:
-    """Disconnects what a run inside the block has connected, once the run has succeeded.
+def disconnect_at_end() -> Iterator[None]:
+    """Disconnects the processes that a run inside the block connected, once it has succeeded.
 
-    A process that ends while gloo's threads are still there is aborted now and then. After a
-    failure nothing is done: other processes may be waiting in an operation that never completes.
+    A process that ends while gloo's threads still run is aborted now and then. After a failure
+    nothing is done: other processes may wait in an operation that never completes.
     """
     before = torch_dist.is_available() and torch_dist.is_initialized()
     yield
@@ -100,23 +80,18 @@ def connected_processes() -> Iterator[None]:
         torch_dist.destroy_process_group()
 
 
-def connect_processes(cfg: Config) -> None:
+def _connect_processes(cfg: Config) -> None:
     """Connects processes that torchrun started on a machine without GPUs.
 
-    MMEngine does it for GPUs alone: it selects a CUDA device first. What is connected already it
-    leaves as it is.
-
-    Args:
-        cfg: The config; ``env_cfg.dist_cfg`` says backend and timeout in seconds.
-
-    Raises:
-        UserError: If the launcher's variables are not there.
+    MMEngine connects processes on GPUs alone, as it selects a CUDA device first. It leaves
+    processes that are connected already as they are. ``env_cfg.dist_cfg`` sets the backend and
+    the timeout in seconds.
     """
     if cfg.get('launcher', 'none') != 'pytorch' or torch_dist.is_initialized():
         return
     if not {'RANK', 'WORLD_SIZE', 'MASTER_ADDR'} <= set(os.environ):
         raise UserError(
-            '--launcher pytorch is for processes that torchrun started: use '
+            '--launcher pytorch expects processes that torchrun started: use '
             'tools/dist_train.sh CONFIG GPUS or tools/dist_test.sh CONFIG CHECKPOINT GPUS.'
         )
     if get_device() != 'cpu':
@@ -125,6 +100,5 @@ def connect_processes(cfg: Config) -> None:
     backend = dist_cfg.get('backend', 'gloo')
     if backend == 'nccl':
         backend = 'gloo'
-        tell('no GPU: the processes are connected by gloo in place of nccl.')
-    timeout = timedelta(seconds=dist_cfg.get('timeout', 1800))
-    torch_dist.init_process_group(backend, timeout=timeout)
+        log_once('no GPU: the processes are connected by gloo instead of nccl.')
+    torch_dist.init_process_group(backend, timeout=timedelta(seconds=dist_cfg.get('timeout', 1800)))

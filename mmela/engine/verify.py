@@ -12,12 +12,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmela.engine.checks.data import check_data
+from mmela.engine.checks import check_data
 from mmela.engine.checks.dataset import findings_of
 from mmela.engine.checks.dataset.content import Record, Task, look_at
 from mmela.engine.checks.dataset.findings import Finding
-from mmela.engine.checks.environment import check_environment
-from mmela.engine.config import scope_of
+from mmela.engine.checks.environment import check_packages
 
 _SPLITS = ('train', 'val', 'test')
 #: Samples that a worker is handed at a time.
@@ -70,7 +69,7 @@ def verify(cfg: Config, splits: Sequence[str] = _SPLITS, workers: int = 0) -> Ve
     """
     splits = [split for split in splits if cfg.get(f'{split}_dataloader')]
     check_data(cfg, splits)
-    check_environment(scope_of(cfg))
+    check_packages(cfg, splits)
     verdict = Verdict(str(cfg.filename))
 
     def look(tasks: Sequence[Task], key: str) -> list[Record]:

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import load_state_dict
 
 from mmela import ELA
-from mmela.engine.hooks.load_watch import LoadWatch
+from mmela.engine.hooks.load_report import LoadWatch
 
 pytest.importorskip('mmpretrain', reason='MMPreTrain is not installed')
 

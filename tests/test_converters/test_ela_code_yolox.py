@@ -11,7 +11,7 @@ from convert_yolox import convert_weights, convert_yolox
 from plain_yolox import PlainYOLOX, largest_difference, randomise
 
 from mmela import engine
-from mmela.engine.hooks.preprocessing import note_on_pictures
+from mmela.engine.hooks.load_report import note_on_preprocessing
 
 #: The authors' YOLOX/model_data/voc_classes.txt.
 VOC_CLASSES = (
@@ -183,9 +183,9 @@ def test_a_config_with_other_pictures_is_told(source, suffix, is_told, repo_root
     convert_yolox(str(source[0]), str(tmp_path / 'ours.pth'), from_ela_code=True)
     meta = torch.load(tmp_path / 'ours.pth', weights_only=True)['meta']
     config = f'configs/det/yolox/yolox_nano-ela-t-neck_voc0712{suffix}.py'
-    note = note_on_pictures(meta, engine.load_config(repo_root / config))
+    note = note_on_preprocessing(meta, engine.load_config(repo_root / config))
     assert (note is not None) == is_told
     if is_told:
-        assert 'trained on pictures in RGB (mean 123.675, 116.28, 103.53, std' in note
+        assert 'trained on images in RGB (mean 123.675, 116.28, 103.53, std' in note
         assert 'here they are BGR from 0 to 255' in note
         assert 'it is for configs/det/yolox/yolox_nano-ela-t-neck_voc0712-ela-code.py' in note

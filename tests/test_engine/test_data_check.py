@@ -148,17 +148,23 @@ def detection(**dataset):
 def test_a_folder_that_stands_for_an_annotation_file_is_reported():
     touch('root', 'annotations/')
     cfg = detection(type='CocoDataset', data_root='root', ann_file='annotations')
-    assert 'annotations is a folder, and a file is needed' in complaint(cfg, 'train')
+    assert 'annotations is a folder, expected a file' in complaint(cfg, 'train')
 
 
 @pytest.mark.parametrize(
-    ('dataset', 'told'),
+    ('dataset', 'words'),
     [
         (dict(type='VOCDataset', data_root='', data_prefix='VOC2007/'), 'dict(sub_data_root='),
-        (dict(type='CocoDataset', data_root=['a', 'b']), "data_root is ['a', 'b']"),
-        (dict(type='CocoDataset', data_prefix=dict(img=['a'])), "data_prefix.img is ['a']"),
-        (dict(type='CocoDataset', ann_file=3), 'ann_file is 3'),
+        (
+            dict(type='CocoDataset', data_root=['a', 'b']),
+            "data_root: expected a path, got ['a', 'b']",
+        ),
+        (
+            dict(type='CocoDataset', data_prefix=dict(img=['a'])),
+            "data_prefix.img: expected a path, got ['a']",
+        ),
+        (dict(type='CocoDataset', ann_file=3), 'ann_file: expected a path, got 3'),
     ],
 )
-def test_what_is_no_path_is_a_sentence(dataset, told):
-    assert told in complaint(detection(**dataset), 'train')
+def test_what_is_not_a_path_is_refused(dataset, words):
+    assert words in complaint(detection(**dataset), 'train')

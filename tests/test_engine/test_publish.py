@@ -50,7 +50,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         publish(str(tmp_path / 'a.pth'), str(tmp_path / 'b.pth'))
 
 
-def test_what_a_converter_says_of_the_pictures_is_kept(tmp_path):
+def test_what_a_converter_says_of_the_images_is_kept(tmp_path):
     meta = dict(data_preprocessor=dict(mean=[1, 2, 3]), converted_for='its.py')
     torch.save(dict(meta=meta, state_dict={}), tmp_path / 'a.pth')
     publish(str(tmp_path / 'a.pth'), str(tmp_path / 'b.pth'))

@@ -17,9 +17,9 @@ def checkpoint(tmp_path):
     return path
 
 
-def complaint(cfg, training=True):
+def complaint(cfg, split='train'):
     with pytest.raises(UserError) as error:
-        check_weights(cfg, training)
+        check_weights(cfg, [split])
     return str(error.value)
 
 
@@ -54,7 +54,7 @@ def test_weights_deep_in_a_model_are_found():
 
 
 def test_a_good_checkpoint_is_accepted(checkpoint):
-    check_weights(config(load_from=str(checkpoint)), training=True)
+    check_weights(config(load_from=str(checkpoint)), ['train'])
 
 
 def test_a_missing_file_is_named_with_its_key_and_switch(tmp_path):
@@ -64,28 +64,28 @@ def test_a_missing_file_is_named_with_its_key_and_switch(tmp_path):
 
 
 def test_a_missing_checkpoint_of_a_test_offers_what_is_there(checkpoint):
-    text = complaint(config(load_from=str(checkpoint.with_name('god.pth'))), training=False)
+    text = complaint(config(load_from=str(checkpoint.with_name('god.pth'))), split='test')
     assert "did you mean 'good.pth'?" in text and 'load_from' not in text
 
 
 @pytest.mark.parametrize(
-    ('damage', 'told'),
+    ('damage', 'words'),
     [
-        (lambda content: content[: len(content) // 2], 'is cut short'),
+        (lambda content: content[: len(content) // 2], 'truncated'),
         (lambda content: b'<!DOCTYPE html>', 'it begins with'),
         (lambda content: b'', 'it begins with'),
-        (lambda content: b'PK' + content[:50], 'is no PyTorch checkpoint'),
+        (lambda content: b'PK' + content[:50], 'not a PyTorch checkpoint'),
     ],
 )
-def test_a_broken_checkpoint_is_one_sentence(checkpoint, damage, told):
+def test_a_broken_checkpoint_is_one_message(checkpoint, damage, words):
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     text = complaint(config(load_from=str(checkpoint)))
-    assert told in text and '\n' not in text
+    assert words in text and '\n' not in text
 
 
-def test_a_file_without_a_state_dict_is_a_sentence(tmp_path):
+def test_a_file_without_a_state_dict_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / 'list.pth')
-    with pytest.raises(UserError, match='holds a list and no state dict'):
+    with pytest.raises(UserError, match='expected a state dict .* got a list'):
         check_checkpoint(str(tmp_path / 'list.pth'))
 
 
@@ -97,7 +97,8 @@ def test_weights_that_cannot_be_fetched_name_the_switch(address, tmp_path, monke
     cfg = config()
     cfg.model.backbone = dict(init_cfg=dict(type='Pretrained', checkpoint=address))
     text = complaint(cfg)
-    assert text.startswith(f'model.backbone.init_cfg.checkpoint: the weights {address} cannot be')
+    assert text.startswith('model.backbone.init_cfg.checkpoint: ')
+    assert address in text
     assert '--cfg-options model.backbone.init_cfg=None' in text
     assert '\n' not in text
 
@@ -107,9 +108,9 @@ def test_weights_in_the_cache_need_no_network(tmp_path, monkeypatch, checkpoint)
     cache = tmp_path / 'hub' / 'checkpoints'
     cache.mkdir(parents=True)
     checkpoint.rename(cache / 'weights.pth')
-    check_weights(config(load_from='http://127.0.0.1:9/weights.pth'), training=True)
+    check_weights(config(load_from='http://127.0.0.1:9/weights.pth'), ['train'])
 
 
 def test_only_the_first_process_of_a_machine_looks(monkeypatch):
     monkeypatch.setenv('LOCAL_RANK', '1')
-    check_weights(config(load_from='no.pth', launcher='pytorch'), training=True)
+    check_weights(config(load_from='no.pth', launcher='pytorch'), ['train'])

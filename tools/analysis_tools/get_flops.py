@@ -43,10 +43,10 @@ def main() -> int:
     """Runs the command.
 
     Returns:
-        The exit status; 2 for a mistake in what was asked for.
+        The exit status; 2 after a user error.
     """
     args = parse_args()
-    # What MMEngine and the toolboxes say on the way must not get into JSON or Markdown.
+    # Messages of MMEngine and the toolboxes must not get into JSON or Markdown.
     with engine.exit_on_user_error(), redirect_stdout(sys.stderr):
         results = {
             path: measure(engine.load_config(path, args.cfg_options), args.shape)

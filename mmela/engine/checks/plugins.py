@@ -1,16 +1,19 @@
-"""Looks at the ``plugins`` of the toolboxes' own networks before these are built.
+"""Checks the ``plugins`` of the toolboxes' own networks before these are built.
 
-Those networks answer a mistake there with a bare assertion, so it is looked for first and told
-in a sentence. The networks of mmela check their own lists.
+Those networks answer an invalid list with a bare assertion. The networks of mmela check their own
+lists when they are built. :mod:`mmela.plugins` imports MMCV and is imported inside functions, since
+:func:`~mmela.engine.checks.environment.check_packages` has to report a broken MMCV first.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.config import Config
@@ -18,19 +21,17 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmela.engine.checks.plugin_probe import POSITIONS, ProbedNetwork, build_cheaply, probe
-from mmela.engine.notices import tell
+from mmela.engine.log import log_once
+from mmela.engine.toolboxes import TOOLBOXES
 from mmela.errors import ConfigError
-from mmela.plugins import Plugin, build_plugin, parse_plugins
-from mmela.registry import ROOMS
 
-#: How the names of mmela begin whose toolbox has the same name, and the toolbox's title.
-_TOOLBOXES = {
-    'mmdet': ('Det', 'MMDetection'),
-    'mmseg': ('Seg', 'MMSegmentation'),
-    'mmpretrain': ('Cls', 'MMPreTrain'),
-}
-#: The toolboxes' residual networks, with what to write for the same one of mmela. In MMDetection
-#: and MMSegmentation their Bottleneck blocks take plugins and their basic blocks do not.
+if TYPE_CHECKING:
+    from mmela.plugins import Plugin
+
+#: How mmela's names begin for a network that has the same name in several toolboxes.
+_PREFIXES = {'mmdet': 'Det', 'mmseg': 'Seg', 'mmpretrain': 'Cls'}
+#: The toolboxes' residual networks, with mmela's version of each. In MMDetection and
+#: MMSegmentation their Bottleneck blocks take plugins and their basic blocks do not.
 _RESNETS = {
     ('mmdet', 'ResNet'): "type='mmela.DetResNet'",
     ('mmdet', 'ResNetV1d'): "type='mmela.DetResNet', deep_stem=True, avg_down=True",
@@ -41,50 +42,48 @@ _RESNETS = {
     ('mmpretrain', 'ResNetV1c'): "type='mmela.ClsResNet', deep_stem=True",
     ('mmpretrain', 'ResNetV1d'): "type='mmela.ClsResNet', deep_stem=True, avg_down=True",
 }
-_BASIC_DEPTHS = (18, 34)
 
 
-def check_plugins(cfg: Config) -> None:
-    """Checks every ``plugins`` list that stands in a network of a toolbox.
+def check_plugins(cfg: Config, splits: Sequence[str]) -> None:
+    """Checks every ``plugins`` list of a toolbox's network.
 
-    Warns where the network runs only the last of several plugins at one position.
-
-    Args:
-        cfg: The config; its toolbox has to be importable.
+    Warns where the network uses only the last of several plugins at one position.
 
     Raises:
-        ConfigError: If the network takes no plugins, or not these, or not there. The message names
+        ConfigError: If the network takes no plugins, or not these, or not there. The message has
             the config key and what to write.
     """
-    scope = cfg.get('default_scope')
-    for node, key, here in _with_plugins(cfg.get('model'), 'model', scope):
-        toolbox, _, kind = node['type'].rpartition('.')
-        toolbox = toolbox or here
-        if toolbox not in _TOOLBOXES:
+    for node, key, scope in _nodes_with_plugins(
+        cfg.get('model'), 'model', cfg.get('default_scope')
+    ):
+        prefix, _, kind = node['type'].rpartition('.')
+        toolbox = prefix or scope
+        if toolbox not in TOOLBOXES:
             continue
         with MODELS.switch_scope_and_registry(toolbox) as registry:
             network_class = registry.get(f'{toolbox}.{kind}')
-        base = _toolbox_class(network_class, toolbox)
-        if base is None:
-            continue
-        if not _takes_plugins(network_class):
-            _check_substitute(key, toolbox, base.__name__)
-        elif node['plugins']:
-            # An empty list is valid: the toolbox's blocks are given nothing then.
-            _check_network(node, key, toolbox, base.__name__)
+            base = _toolbox_class(network_class, toolbox)
+            if base is None:
+                continue
+            if not _takes_plugins(network_class):
+                raise ConfigError(f'{key}.plugins: {_suggest_network(toolbox, base.__name__)}')
+            if node['plugins']:  # with an empty list the toolbox builds nothing
+                _check_network(node, key, toolbox, base.__name__)
 
 
-def _with_plugins(node: Any, key: str, scope: str | None) -> Iterator[tuple[dict, str, str | None]]:
-    """Nodes with a type and plugins, each with its key and the scope that its type is looked in."""
+def _nodes_with_plugins(
+    node: Any, key: str, scope: str | None
+) -> Iterator[tuple[dict, str, str | None]]:
+    """Nodes with a type and plugins, with their keys and the scopes in which types resolve."""
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
-            yield from _with_plugins(item, f'{key}.{index}', scope)
+            yield from _nodes_with_plugins(item, f'{key}.{index}', scope)
     elif isinstance(node, dict):
         scope = node.get('_scope_') or scope
         if node.get('plugins') is not None and isinstance(node.get('type'), str):
             yield node, key, scope
         for name, value in node.items():
-            yield from _with_plugins(value, f'{key}.{name}', scope)
+            yield from _nodes_with_plugins(value, f'{key}.{name}', scope)
 
 
 def _toolbox_class(network_class: Any, toolbox: str) -> type | None:
@@ -101,97 +100,94 @@ def _toolbox_class(network_class: Any, toolbox: str) -> type | None:
     return None
 
 
-def _takes_plugins(network_class: type) -> bool:
-    classes = network_class.__mro__
-    return any('plugins' in _parameters(vars(c).get('__init__', object)) for c in classes)
-
-
-def _parameters(function: Callable) -> Iterable[str]:
+def _parameters(function: Any) -> Iterable[str]:
     return inspect.signature(function).parameters if function is not object else ()
 
 
-def _check_substitute(key: str, toolbox: str, kind: str) -> None:
-    """Answers plugins in a network that refuses them, with what takes them instead."""
-    prefix, title = _TOOLBOXES[toolbox]
-    room = f'mmela.{prefix.lower()}'
-    ours = [n for n in (kind, prefix + kind) if n in ROOMS and ROOMS[n].module == room]
-    written = _RESNETS.get((toolbox, kind)) or (f"type='mmela.{ours[0]}'" if ours else None)
+def _takes_plugins(network_class: type) -> bool:
+    return any(
+        'plugins' in inspect.signature(vars(base)['__init__']).parameters
+        for base in network_class.__mro__
+        if '__init__' in vars(base)
+    )
+
+
+def _suggest_network(toolbox: str, kind: str) -> str:
+    """A sentence that says what to write for a network that takes no plugins."""
+    prefix = _PREFIXES[toolbox]
+    package = import_module(f'mmela.{prefix.lower()}')
+    variants = [n for n in package.__all__ if _takes_plugins(getattr(package, n))]
+    same = [f"type='mmela.{name}'" for name in (kind, prefix + kind) if name in variants]
+    written = _RESNETS.get((toolbox, kind)) or (same[0] if same else None)
+    problem = f'{kind} of {TOOLBOXES[toolbox].title} takes no plugins'
     if written:
-        raise ConfigError(
-            f'{key}.plugins: {kind} of {title} takes no plugins; write {written}, '
-            'which is the same network and takes them.'
-        )
-    variants = ', '.join(f'mmela.{n}' for n, r in ROOMS.items() if r.module == room)
-    raise ConfigError(
-        f'{key}.plugins: {kind} of {title} takes no plugins, and mmela has no variant of it; leave '
-        f'them out, or take a network that has places for them: a ResNet, or one of {variants}.'
+        return f'{problem}; write {written}, which is the same network and takes them.'
+    return (
+        f'{problem}, and mmela has no variant of it; leave them out, or choose a network with '
+        f'places for them: a ResNet, or one of {", ".join(f"mmela.{name}" for name in variants)}.'
     )
 
 
 def _check_network(node: dict, key: str, toolbox: str, kind: str) -> None:
-    title = _TOOLBOXES[toolbox][1]
-    if (toolbox, kind) in _RESNETS and node.get('depth') in _BASIC_DEPTHS:
-        raise ConfigError(
-            f'{key}.plugins: {kind} of {title} has basic blocks at depth {node["depth"]}, and '
-            f'those take no plugins; write {_RESNETS[toolbox, kind]}, which takes them at every '
-            'depth.'
-        )
-    with MODELS.switch_scope_and_registry(toolbox) as registry:
+    from mmela.plugins import parse_plugins
 
-        def build(plugins: list[dict] | None) -> nn.Module:
-            return registry.build({**copy.deepcopy(node), 'plugins': plugins})
+    title, ours = TOOLBOXES[toolbox].title, _RESNETS.get((toolbox, kind))
 
-        try:
-            probed = probe(build)
-        except Exception as error:
-            _raise_if_plugins_are_the_cause(build, f'{key}.plugins: {kind} of {title}', error)
-            return
-        if probed is None:
-            return
-        plugins = parse_plugins(
-            node['plugins'],
-            owner=f'{toolbox}.{kind} ({key})',
-            positions=POSITIONS,
-            num_stages=len(probed.widths),
-        )
-        _check_layers(plugins, probed, title)
-    if not probed.is_chained:
-        _warn_of_lost_plugins(plugins, f'{kind} of {title}', _RESNETS.get((toolbox, kind)))
+    def build(plugins: list[dict] | None) -> nn.Module:
+        return MODELS.build({**copy.deepcopy(node), 'plugins': plugins})
 
-
-def _raise_if_plugins_are_the_cause(
-    build: Callable[[list[dict] | None], nn.Module], network: str, error: Exception
-) -> None:
-    """Says that a network takes no plugins if it can be built without them."""
     try:
-        build_cheaply(lambda: build(None))
-    except Exception:
-        return  # something else is wrong with it, and the runner will say what
-    raise ConfigError(
-        f'{network} cannot be built with plugins ({type(error).__name__}: {error}); set it to None.'
-    ) from error
+        probed = probe(build)
+    except Exception as error:
+        try:
+            build_cheaply(lambda: build(None))
+        except Exception:
+            return  # something else is wrong, and building the network will report it
+        if ours:
+            raise ConfigError(
+                f'{key}.plugins: the basic blocks of {kind} of {title} take no plugins; write '
+                f'{ours}, whose blocks take them at every depth.'
+            ) from error
+        raise ConfigError(
+            f'{key}.plugins: {kind} of {title} cannot be built with plugins '
+            f'({type(error).__name__}: {error}); set it to None.'
+        ) from error
+    if probed is None:
+        return
+    plugins = parse_plugins(
+        node['plugins'],
+        owner=f'{toolbox}.{kind} ({key})',
+        positions=POSITIONS,
+        num_stages=len(probed.widths),
+    )
+    _check_layers(plugins, probed, title)
+    if not probed.is_chained:
+        _warn_of_unused_plugins(plugins, f'{kind} of {title}', ours)
 
 
-def _check_layers(plugins: list[Plugin], probed: ProbedNetwork, title: str) -> None:
-    """Builds each layer once for every stage, and looks at names and widths."""
-    taken: set[tuple[int, str]] = set()
+def _check_layers(plugins: Sequence[Plugin], probed: ProbedNetwork, title: str) -> None:
+    """Builds each layer once for every stage, and compares names and widths."""
+    from mmela.plugins import build_plugin
+
+    names: set[tuple[int, str]] = set()
     for plugin in plugins:
         for stage in _stages_of(plugin):
-            width = probed.widths[stage][plugin.position]
-            name, layer = build_cheaply(partial(build_plugin, plugin, width.built_for))
-            if width.built_for != width.of_map and not _takes_map(layer, width.of_map):
+            built_for, of_map = probed.widths[stage][plugin.position]
+            name, layer = build_cheaply(partial(build_plugin, plugin, built_for))
+            if built_for != of_map and not _takes_map(layer, of_map):
+                used = [probed.widths[i] for i in _stages_of(plugin)]
+                right = [p for p in POSITIONS if all(w[p].built_for == w[p].of_map for w in used)]
                 raise ConfigError(
                     f'{plugin.label}: at {plugin.position} of layer{stage + 1} {title} builds the '
-                    f'layer for {width.built_for} channels, and the map there has {width.of_map}; '
-                    + _right_positions(plugin, probed)
+                    f'layer for {built_for} channels, and the map there has {of_map}; the width is '
+                    f'right at {" and ".join(right) or "no position of this network"}.'
                 )
-            if (stage, name) in taken:
+            if (stage, name) in names:
                 raise ConfigError(
-                    f"{plugin.label}: a block of that network holds each name once, and '{name}' "
-                    'is there already, perhaps at another position; give the second one a '
-                    f"postfix, cfg=dict(type={plugin.cfg['type']!r}, ..., postfix='2')."
+                    f"{plugin.label}: the network's blocks have a layer named '{name}' already; "
+                    f"add a postfix, cfg=dict(type={plugin.cfg['type']!r}, ..., postfix='2')."
                 )
-            taken.add((stage, name))
+            names.add((stage, name))
 
 
 def _stages_of(plugin: Plugin) -> list[int]:
@@ -208,33 +204,23 @@ def _takes_map(layer: nn.Module, channels: int) -> bool:
     return True
 
 
-def _right_positions(plugin: Plugin, probed: ProbedNetwork) -> str:
-    used = [probed.widths[stage] for stage in _stages_of(plugin)]
-    right = [p for p in POSITIONS if all(w[p].built_for == w[p].of_map for w in used)]
-    if not right:
-        return 'no position of this network has the right width.'
-    return f'the width is right at {" and ".join(right)}.'
-
-
-def _warn_of_lost_plugins(plugins: list[Plugin], network: str, substitute: str | None) -> None:
-    """Warns of plugins whose output the blocks throw away."""
-    followed = [
+def _warn_of_unused_plugins(plugins: Sequence[Plugin], network: str, ours: str | None) -> None:
+    """Warns of plugins whose output the network's blocks discard."""
+    unused = [
         plugin.label
         for i, plugin in enumerate(plugins)
         if any(
-            later.position == plugin.position and set(_stages_of(later)) & set(_stages_of(plugin))
+            later.position == plugin.position and {*_stages_of(later)} & {*_stages_of(plugin)}
             for later in plugins[i + 1 :]
         )
     ]
-    if followed:
-        way_out = (
-            f'write {substitute}, which runs them one after another'
-            if substitute
-            else 'leave one plugin a position'
-        )
-        tell(
-            f'{" and ".join(followed)}: no effect where another plugin follows at the same '
-            f"position, because {network} hands both the same map and keeps the last one's "
-            f'output; {way_out}.',
-            warning=True,
+    if unused:
+        fix = 'leave one plugin a position'
+        if ours:
+            fix = f'write {ours}, which runs them one after another'
+        log_once(
+            f'{" and ".join(unused)}: no effect where another plugin follows at the same '
+            f'position, because {network} gives both the same map and keeps the output of the '
+            f'last; {fix}.',
+            logging.WARNING,
         )

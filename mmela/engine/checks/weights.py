@@ -1,77 +1,63 @@
-"""Looks whether the weights of a run can be had, before the network is built."""
+"""Checks that the weights of a run can be loaded, before the network is built."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
 
-from mmela.engine.notices import tell
+from mmela.engine.log import log_once
 from mmela.errors import UserError, did_you_mean, local_rank
 
 #: Seconds without an answer after which a download is given up.
 _TIMEOUT = 30.0
-
-
 #: How checkpoints begin: a zip archive, or the pickle of torch before 1.6.
 _MAGIC = (b'PK', b'\x80')
 
 
 class Weights(NamedTuple):
-    """Weights that a config asks for."""
+    """Weights that a config names."""
 
-    key: str  #: where the config says so
+    key: str  #: config key, or what the command line gave
     path: str  #: local path or address
     switch: str  #: the option that runs without them
 
 
-def check_weights(cfg: Config, training: bool) -> None:
-    """Checks that the weights of a run are there, and downloads those that are addresses.
+def check_weights(cfg: Config, splits: Sequence[str]) -> None:
+    """Checks the weights of a run, and downloads those that are addresses.
 
-    One process a machine does it; the others find the download in the cache later.
-
-    Args:
-        cfg: The config.
-        training: Whether pretrained weights of the model's parts are used too; a test takes
-            everything from its checkpoint.
+    One process a machine does it; the others find the download in the cache later. Pretrained
+    weights of the model's parts are used in training alone.
 
     Raises:
-        UserError: If weights are missing, cannot be fetched, or are no checkpoint.
+        UserError: If weights are missing, cannot be downloaded, or are not a checkpoint.
     """
     if local_rank(cfg.get('launcher', 'none')) != 0:
         return
-    for weights in required_weights(cfg, training):
-        if _is_address(weights.path):
-            _fetch(weights)
+    for weights in required_weights(cfg, 'train' in splits):
+        if '://' in weights.path:
+            _download(weights)
         else:
             check_checkpoint(weights.path, weights.key, weights.switch)
 
 
 def required_weights(cfg: Config, training: bool) -> list[Weights]:
-    """The weights that a config asks for.
-
-    Args:
-        cfg: The config.
-        training: Whether those of the model's parts count too.
+    """The weights that a config names.
 
     Returns:
         Each with its config key and the option that runs without it.
     """
-    wanted: list[Weights] = []
-    if cfg.get('load_from'):
-        if not training:
-            wanted.append(Weights('the checkpoint', cfg.load_from, ''))
-        elif cfg.get('resume'):
-            wanted.append(Weights('the checkpoint to resume', cfg.load_from, ''))
-        else:
-            wanted.append(Weights('load_from', cfg.load_from, 'load_from=None'))
-    if training:
-        wanted += _of_model(cfg.model, 'model')
-    return wanted
+    named = Weights('load_from', cfg.get('load_from'), 'load_from=None')
+    if not training or cfg.get('resume'):
+        what = 'the checkpoint to resume' if training else 'the checkpoint'
+        named = Weights(what, cfg.get('load_from'), '')
+    parts = _of_model(cfg.model, 'model') if training else ()
+    return [weights for weights in (named, *parts) if weights.path]
 
 
 def check_checkpoint(path: str, name: str = 'the checkpoint', switch: str = '') -> None:
@@ -79,34 +65,33 @@ def check_checkpoint(path: str, name: str = 'the checkpoint', switch: str = '') 
 
     Args:
         path: The file.
-        name: What it is, for the message: a config key.
+        name: What the message calls it: a config key.
         switch: The option that runs without it, if there is one.
 
     Raises:
-        UserError: If there is no such file, or it is cut short or something else.
+        UserError: If there is no such file, or it is truncated or something else.
     """
     without = f'; to run without these weights: --cfg-options {switch}' if switch else ''
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise UserError(f'{name}: there is no file {path}{without}{_files_nearby(path)}')
+        raise UserError(f'{name}: there is no file {path}{without}{_suggestion(path)}')
     with open(path, 'rb') as file:
         start = file.read(16)
     if not start.startswith(_MAGIC):
         raise UserError(
-            f'{name}: {path} is no PyTorch checkpoint: it begins with {start!r}{without}.'
+            f'{name}: {path} is not a PyTorch checkpoint: it begins with {start!r}{without}.'
         )
     try:
         checkpoint = _load(path)
     # What a damaged file raises depends on where the damage is.
     except Exception as error:
         raise UserError(
-            f'{name}: {path} ({os.path.getsize(path):,} bytes) is no PyTorch checkpoint or is cut '
-            f'short ({_cause(error)}){without}.'
+            f'{name}: {path} ({os.path.getsize(path):,} bytes) is not a PyTorch checkpoint or is '
+            f'truncated ({_cause(error)}){without}.'
         ) from error
     if not isinstance(checkpoint, dict):
-        raise UserError(
-            f'{name}: {path} holds a {type(checkpoint).__name__} and no state dict{without}.'
-        )
+        kind = type(checkpoint).__name__
+        raise UserError(f'{name}: expected a state dict in {path}, got a {kind}{without}.')
 
 
 def _of_model(node: Any, key: str) -> Iterator[Weights]:
@@ -114,47 +99,51 @@ def _of_model(node: Any, key: str) -> Iterator[Weights]:
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
             yield from _of_model(item, f'{key}.{index}')
-    if not isinstance(node, dict):
-        return
-    for name, value in node.items():
-        where = f'{key}.{name}'
-        if name == 'pretrained' and isinstance(value, str):
-            yield Weights(where, value, f'{where}=None')
-        elif name == 'init_cfg':
-            entries = value if isinstance(value, (list, tuple)) else [value]
-            for entry in entries:
-                if isinstance(entry, dict) and entry.get('type') == 'Pretrained':
-                    yield Weights(f'{where}.checkpoint', entry['checkpoint'], f'{where}=None')
-        else:
-            yield from _of_model(value, where)
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            where = f'{key}.{name}'
+            if name == 'pretrained' and isinstance(value, str):
+                yield Weights(where, value, f'{where}=None')
+            elif name == 'init_cfg':
+                path = pretrained_checkpoint(value)
+                if path is not None:
+                    yield Weights(f'{where}.checkpoint', path, f'{where}=None')
+            else:
+                yield from _of_model(value, where)
 
 
-def _is_address(path: str) -> bool:
-    return '://' in path
+def pretrained_checkpoint(init_cfg: Any) -> str | None:
+    """Where an ``init_cfg`` takes weights from.
+
+    Returns:
+        The path or address of its entry of type Pretrained, if there is one.
+    """
+    for entry in init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]:
+        if isinstance(entry, dict) and entry.get('type') == 'Pretrained':
+            return entry.get('checkpoint')
+    return None
 
 
-def _fetch(weights: Weights) -> None:
+def _download(weights: Weights) -> None:
     try:
         with _socket_timeout(_TIMEOUT):
             _load(weights.path)
-    # No network, no torchvision, an unknown name, a damaged cache: all have the same way out.
+    # No network, no torchvision, an unknown name, a damaged cache: all have the same fix.
     except Exception as error:
-        ways = 'try again with a connection'
+        fix = 'try again with a connection'
         if weights.switch:
-            ways += (
-                f', give a file that you have: --cfg-options {weights.key}=FILE, or run without '
+            fix += (
+                f', name a local file: --cfg-options {weights.key}=FILE, or run without '
                 f'them: --cfg-options {weights.switch}'
             )
         raise UserError(
-            f'{weights.key}: the weights {weights.path} cannot be fetched ({_cause(error)}); '
-            f'{ways}.'
+            f'{weights.key}: the weights {weights.path} cannot be downloaded ({_cause(error)}); '
+            f'{fix}.'
         ) from error
-    tell(f'{weights.key}: {weights.path} is there.')
+    log_once(f'{weights.key}: {weights.path} is available.')
 
 
 def _load(path: str) -> Any:
-    from mmengine.runner import CheckpointLoader
-
     return CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
 
 
@@ -171,19 +160,18 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 def _cause(error: Exception) -> str:
     lines = str(error).strip().splitlines() or ['']
     if isinstance(error, ImportError) and error.name == 'torchvision':
-        return 'torchvision knows where they are, and it is not installed'
+        return 'torchvision, which has the address, is not installed'
     if isinstance(error, KeyError):
         return f'the name {lines[0]} is not known'
     first_sentence = lines[0].split('. ')[0].rstrip('.')
     return f'{type(error).__name__}: {first_sentence}'
 
 
-def _files_nearby(path: str) -> str:
+def _suggestion(path: str) -> str:
+    """The end of a sentence on a missing file: the nearest checkpoint in its folder, or a few."""
     folder = os.path.dirname(path) or '.'
     if not os.path.isdir(folder):
         return '.'
     files = sorted(name for name in os.listdir(folder) if name.endswith(('.pth', '.pt')))
     hint = did_you_mean(os.path.basename(path), files)
-    if hint == '.' and files:
-        return f'; {folder} holds {", ".join(files[:5])}.'
-    return hint
+    return f'; {folder} has {", ".join(files[:5])}.' if hint == '.' and files else hint

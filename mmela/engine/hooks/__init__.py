@@ -1,1 +1,1 @@
-"""What happens during a run: the hooks of mmela."""
+"""What mmela does during a run, as hooks of MMEngine's runner."""

@@ -1,65 +1,72 @@
-"""Says before training which attention layers a frozen part of the network keeps untrained."""
+"""The hook that warns of plugins in frozen parts of a network."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
-from mmela.engine.hooks.load_report import attention_layers
 from mmela.engine.hooks.load_report_hook import unwrap
+from mmela.errors import listed
 
-#: Layers that the warning writes out.
+#: How many layers the warning names.
 _NAMES_SHOWN = 5
 
 
-class FrozenAttentionHook(Hook):
-    """Warns once, before training, of attention layers that will not be trained."""
+class FrozenPluginsHook(Hook):
+    """Warns once, before training, of plugins that will not be trained.
+
+    ``frozen_stages`` of a backbone freezes the layers that ``plugins`` added to these stages too.
+    """
 
     def before_train(self, runner: Runner) -> None:
-        """Looks at the network and warns.
-
-        Args:
-            runner: The runner.
-        """
-        frozen = frozen_attentions(unwrap(runner.model))
+        """Looks for such plugins in the network."""
+        frozen = frozen_plugins(unwrap(runner.model), runner.cfg.get('model'))
         if frozen:
-            more = ', ...' if len(frozen) > _NAMES_SHOWN else ''
             print_log(
-                f'{len(frozen)} attention layers lie in a frozen part of the network: unless a '
-                'checkpoint holds them, they stay as they were initialised. Leave these stages '
-                'out with `stages`, or lower frozen_stages: '
-                f'{", ".join(frozen[:_NAMES_SHOWN])}{more}',
+                f'{len(frozen)} plugins are in frozen parts of the network, so they stay as they '
+                'were initialised unless a checkpoint has them; leave these stages out with '
+                f'`stages`, or lower frozen_stages: {listed(frozen, _NAMES_SHOWN)}',
                 logger=runner.logger,
                 level=logging.WARNING,
             )
 
 
-def frozen_attentions(model: nn.Module) -> list[str]:
-    """Finds attention layers none of whose parameters is trainable.
+def frozen_plugins(model: nn.Module, model_cfg: Any) -> list[str]:
+    """Finds the layers added by ``plugins`` none of whose parameters is trainable.
 
     Args:
         model: The network.
+        model_cfg: Its config, whose ``plugins`` name the types of these layers.
 
     Returns:
-        Their names, without those inside a network of mmela, which warns when it is built.
+        The names of the layers.
     """
-    modules = dict(model.named_modules())
-    attentions = attention_layers(model)
-    ours = [
+    types = set(_plugin_types(model_cfg))
+    return [
         name
-        for name, module in modules.items()
-        if type(module).__module__.startswith('mmela.') and name not in attentions
+        for name, module in model.named_modules()
+        if type(module).__name__ in types
+        and any(True for _ in module.parameters())
+        and not any(parameter.requires_grad for parameter in module.parameters())
     ]
-    frozen = []
-    for name in attentions:
-        above = [name[:i] for i, letter in enumerate(name) if letter == '.']
-        parameters = list(modules[name].parameters())
-        if not parameters or any(parameter.requires_grad for parameter in parameters):
-            continue
-        if not any(owner in ours or owner in attentions for owner in ['', *above]):
-            frozen.append(name)
-    return frozen
+
+
+def _plugin_types(node: Any) -> Iterator[str]:
+    """The class names in the ``plugins`` of a config node and below."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _plugin_types(item)
+    elif isinstance(node, dict):
+        for entry in node.get('plugins') or ():
+            # A network of the user's own may have another grammar.
+            layer = entry.get('cfg') if isinstance(entry, dict) else None
+            kind = layer.get('type') if isinstance(layer, dict) else None
+            yield kind.__name__ if isinstance(kind, type) else str(kind).rpartition('.')[2]
+        for item in node.values():
+            yield from _plugin_types(item)

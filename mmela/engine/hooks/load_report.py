@@ -1,17 +1,21 @@
-"""Reports what became of a checkpoint: what was loaded, what is new, what did not fit."""
+"""What became of a checkpoint: what was loaded, what is new, what did not fit."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Size, nn
 
-#: What the whole model is called as the target of a load.
+import mmela.attentions
+from mmela.errors import listed
+
+#: What the report calls the whole model.
 NETWORK = 'the network'
-#: Names of one kind that the report writes out before it only counts.
+#: How many names of one kind the report writes out.
 _NAMES_SHOWN = 3
 
 
@@ -22,148 +26,195 @@ class LoadReport:
     Attributes:
         source: Where the state dict came from.
         target: What it was loaded into.
-        loaded: Keys that were taken over.
+        loaded: Keys that were loaded.
         missing: Keys of the network that the state dict lacks.
         unexpected: Keys of the state dict that the network lacks.
         mismatched: Keys with the shapes in the network and in the state dict, where they differ.
         attentions: The attention layers of the network by their names, such as
             ``{'backbone.stage2.ela': 'ela'}``.
-        notes: What has to be said of the load beside its keys.
+        notes: Further findings.
     """
 
     source: str
     target: str
-    loaded: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: dict[str, tuple[Size, Size]] = field(default_factory=dict)
-    attentions: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    loaded: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: dict[str, tuple[Size, Size]]
+    attentions: dict[str, str]
+    notes: list[str]
 
     def attention_of(self, key: str) -> str | None:
-        """The attention layer that a key belongs to.
-
-        Args:
-            key: A state-dict key.
-
-        Returns:
-            The layer's name, ``None`` if the key belongs to none.
-        """
+        """The name of the attention layer that a state-dict key belongs to, if there is one."""
         return next((name for name in self.attentions if key.startswith(f'{name}.')), None)
 
     @property
     def new(self) -> list[str]:
-        """Missing keys of attention layers: those start as they were initialised."""
+        """Missing keys of attention layers, which start as they were initialised."""
         return [key for key in self.missing if self.attention_of(key) is not None]
 
     @property
     def untrained(self) -> list[str]:
-        """Missing keys of anything else: there the network starts untrained."""
+        """Missing keys of other layers, which start untrained."""
         return [key for key in self.missing if self.attention_of(key) is None]
 
     @property
     def is_complete(self) -> bool:
-        """Whether every tensor found its place."""
+        """Whether the keys and shapes of both sides are the same."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     @property
-    def is_futile(self) -> bool:
-        """Whether the network has tensors beside its attention, and not one of them was loaded."""
+    def is_useless(self) -> bool:
+        """Whether the network has tensors beside its attention, and none of them was loaded."""
         others = [k for k in (*self.missing, *self.mismatched) if self.attention_of(k) is None]
         return bool(others) and all(self.attention_of(key) is not None for key in self.loaded)
 
     @property
     def prefix(self) -> str:
-        """What most of the missing keys have before them in the checkpoint, such as ``backbone.``.
-
-        Empty where they have nothing.
-        """
+        """What most missing keys are prefixed with in the checkpoint, such as ``backbone.``."""
         missing = {*self.missing}
-        starts = Counter(
+        prefixes = Counter(
             key[: dot.end()]
             for key in self.unexpected
             for dot in re.finditer(r'\.', key)
             if key[dot.end() :] in missing
         )
-        prefix, count = max(starts.items(), key=lambda item: item[1], default=('', 0))
-        # A few may be alike by chance, or a second network's beside this one's.
+        prefix, count = max(prefixes.items(), key=lambda item: item[1], default=('', 0))
+        # A few keys may match by chance, or belong to a second network beside this one.
         return prefix if 2 * count > len(missing) and count > len(self.loaded) else ''
 
     def lines(self) -> list[str]:
         """The report in words, one line a finding."""
+        first = f'weights: {self.source} -> {self.target}: {len(self.loaded)} tensors loaded'
+        lines = [f'{first}, every one in its place.' if self.is_complete else first]
+        shapes = [
+            f'{key} {tuple(ours)} here, {tuple(theirs)} there'
+            for key, (ours, theirs) in self.mismatched.items()
+        ]
         kinds = '/'.join(sorted(set(self.attentions.values())))
-        lines = [f'weights: {self.source} -> {self.target}: {len(self.loaded)} tensors loaded']
-        if self.is_complete:
-            lines = [f'{lines[0]}, every one in its place.']
-        if self.new:
-            layers = [str(self.attention_of(key)) for key in self.new]
-            lines.append(
-                f'  {len(self.new)} new, all of the attention ({kinds}): '
-                f'{_names([f"{layer}.*" for layer in dict.fromkeys(layers)])}'
-            )
-        if self.unexpected:
-            lines.append(
-                f'  {len(self.unexpected)} unexpected, not used: {_names(self.unexpected)}'
-            )
-        if self.mismatched:
-            shapes = [
-                f'{key} {tuple(ours)} here, {tuple(theirs)} there'
-                for key, (ours, theirs) in self.mismatched.items()
-            ]
-            lines.append(f'  {len(shapes)} of another shape, not used: {_names(shapes)}')
-        return lines + [f'  NOTE: {note}' for note in self._notes()]
+        for kind, keys, names in (
+            (f'new, all of the attention ({kinds})', self.new, self._layers_of(self.new)),
+            ('unexpected, not used', self.unexpected, self.unexpected),
+            ('of another shape, not used', shapes, shapes),
+        ):
+            if keys:
+                lines.append(f'  {len(keys)} {kind}: {listed(names, _NAMES_SHOWN)}')
+        return lines + [f'  NOTE: {note}' for note in (*self.notes, *self._notes_on_keys())]
 
     def warnings(self) -> list[str]:
         """What must not be overlooked."""
         if not self.untrained:
             return []
         return [
-            f'  MISSING: {len(self.untrained)} tensors that are not of the attention were not in '
-            f'the checkpoint and START UNTRAINED: {_names(self.untrained)}'
+            f'  MISSING: {len(self.untrained)} tensors that are not of the attention are not in '
+            f'the checkpoint and START UNTRAINED: {listed(self.untrained, _NAMES_SHOWN)}'
         ]
 
-    def _notes(self) -> list[str]:
-        notes = list(self.notes)
+    def _layers_of(self, keys: list[str]) -> list[str]:
+        return list(dict.fromkeys(f'{self.attention_of(key)}.*' for key in keys))
+
+    def _notes_on_keys(self) -> Iterator[str]:
         scales = {f'{name}.scale' for name in self.attentions}
-        if scales & set(self.unexpected):
-            notes.append(
-                "the checkpoint was trained with residual='scaled', this config's attention is "
-                'another function.'
+        if scales & {*self.unexpected}:
+            yield (
+                "the checkpoint was trained with residual='scaled', which this config's attention "
+                'does not have.'
             )
-        new = tuple(key.removesuffix('scale') for key in scales.intersection(self.missing))
+        new = tuple(key.removesuffix('scale') for key in scales & {*self.missing})
         if any(key.startswith(new) for key in self.loaded):
-            notes.append(
+            yield (
                 "this config has residual='scaled', the checkpoint was trained without it: the "
                 'new scale starts at zero and switches the trained attention off.'
             )
         if any(self.attention_of(key) for key in self.mismatched):
-            notes.append('the attention of the checkpoint is of another variant or width.')
+            yield 'the attention of the checkpoint is of another variant or width.'
         prefix = self.prefix
         if prefix and self.target == NETWORK:
-            notes.append(f"the checkpoint's keys have {prefix!r} before the names of this network.")
+            yield f"the checkpoint's keys have {prefix!r} before the names of this network."
         elif prefix:
-            notes.append(
+            yield (
                 'the checkpoint is of a whole network, of which this is a part: the init_cfg needs '
                 f'prefix={prefix!r}.'
             )
-        strangers = [key for key in self.unexpected if _names_attention(key)]
-        if strangers and not any(self.attention_of(key.removeprefix(prefix)) for key in strangers):
-            notes.append(
-                f"the checkpoint holds attention that this config has no 'plugins' for: "
-                f'{_names(strangers)}'
+        others = [key for key in self.unexpected if _is_of_attention(key)]
+        if others and not any(self.attention_of(key.removeprefix(prefix)) for key in others):
+            names = listed(others, _NAMES_SHOWN)
+            yield f"the checkpoint has attention that this config has no 'plugins' for: {names}"
+
+
+class LoadWatch:
+    """Reports what is loaded into a module, by PyTorch's hooks on loading.
+
+    Args:
+        module: The module to watch. Only loads that start at it are reported, not those of a
+            parent.
+        source: Where the weights will come from.
+        target: What the report calls the module.
+        report: Called with each report.
+
+    Attributes:
+        notes: Further findings for the next report.
+    """
+
+    def __init__(
+        self, module: nn.Module, source: str, target: str, report: Callable[[LoadReport], None]
+    ) -> None:
+        self.module = module
+        self.source = source
+        self.target = target
+        self.report = report
+        self.notes: list[str] = []
+        self._shapes: dict[str, Size] | None = None
+        self._handles = [
+            # The public name of this hook is newer than the oldest supported torch.
+            module._register_load_state_dict_pre_hook(self._before, with_module=False),
+            module.register_load_state_dict_post_hook(self._after),
+        ]
+
+    def remove(self) -> None:
+        """Ends the watch."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
+        is_start = prefix == ''
+        self._shapes = {k: v.shape for k, v in state_dict.items()} if is_start else None
+
+    def _after(self, module: nn.Module, incompatible: Any) -> None:
+        theirs, self._shapes = self._shapes, None
+        if theirs is None:
+            return
+        ours = {key: tensor.shape for key, tensor in module.state_dict().items()}
+        # Many old checkpoints lack the counters of BatchNorm; nothing depends on them, and PyTorch
+        # adds them to some.
+        counters = {k for k in ours if k.endswith('num_batches_tracked') and k not in theirs}
+        mismatched = {
+            key: (shape, theirs[key])
+            for key, shape in ours.items()
+            if key in theirs and theirs[key] != shape
+        }
+        not_loaded = {*incompatible.missing_keys, *mismatched, *counters}
+        notes, self.notes = self.notes, []
+        self.report(
+            LoadReport(
+                source=self.source,
+                target=self.target,
+                loaded=[key for key in ours if key not in not_loaded],
+                missing=[key for key in incompatible.missing_keys if key not in counters],
+                unexpected=list(incompatible.unexpected_keys),
+                mismatched=mismatched,
+                attentions=attention_layers(module),
+                notes=notes,
             )
-        return notes
+        )
 
 
 def attention_layers(model: nn.Module) -> dict[str, str]:
     """Finds the attention layers of a network.
 
-    Args:
-        model: The network.
-
     Returns:
-        The names of all layers that come, by class or by inheritance, from
-        :mod:`mmela.attentions`, each with its abbreviation.
+        The names of all layers whose class is, or inherits from, one of :mod:`mmela.attentions`,
+        each with its abbreviation.
     """
     return {
         name: getattr(module, '_abbr_', type(module).__name__)
@@ -172,62 +223,50 @@ def attention_layers(model: nn.Module) -> dict[str, str]:
     }
 
 
-def compare(
-    ours: Mapping[str, Size],
-    theirs: Mapping[str, Size],
-    *,
-    missing: Iterable[str],
-    unexpected: Iterable[str],
-    source: str,
-    target: str,
-    attentions: dict[str, str],
-    notes: Iterable[str] = (),
-) -> LoadReport:
-    """Sorts the keys of a network by what a load did to them.
+def note_on_preprocessing(meta: Mapping[str, Any], cfg: Mapping[str, Any]) -> str | None:
+    """Compares the preprocessing that a checkpoint was trained with with that of a config.
+
+    Nothing else would show the difference: the network is the same and every tensor fits.
 
     Args:
-        ours: Shapes of the network's tensors.
-        theirs: Shapes of the checkpoint's tensors.
-        missing: What PyTorch found missing; a layer may have renamed keys while it loaded.
-        unexpected: What PyTorch found unexpected.
-        source: Where the weights came from.
-        target: What they were loaded into.
-        attentions: The network's attention layers and their abbreviations.
-        notes: What has to be said of the load beside its keys.
+        meta: ``meta`` of a checkpoint. The converters of ``tools/model_converters`` write ``mean``,
+            ``std`` and ``bgr_to_rgb`` by MMEngine's rules under ``data_preprocessor``, and the
+            config that belongs to it under ``converted_for``.
+        cfg: A config.
 
     Returns:
-        The report.
+        How they differ; None where they do not or the checkpoint has no such entry.
     """
-    # Counters of BatchNorm are absent from many old checkpoints, nothing depends on them, and
-    # PyTorch invents them for some.
-    counters = {k for k in ours if k.endswith('num_batches_tracked') and k not in theirs}
-    lacking = [key for key in missing if key not in counters]
-    mismatched = {
-        key: (shape, theirs[key])
-        for key, shape in ours.items()
-        if key in theirs and theirs[key] != shape
-    }
-    skipped = {*missing, *mismatched, *counters}
-    return LoadReport(
-        source=source,
-        target=target,
-        loaded=[key for key in ours if key not in skipped],
-        missing=lacking,
-        unexpected=list(unexpected),
-        mismatched=mismatched,
-        attentions=attentions,
-        notes=list(notes),
-    )
+    theirs = meta.get('data_preprocessor')
+    if not isinstance(theirs, Mapping):
+        return None
+    model = cfg['model']
+    model = model.get('module', model)  # inside test-time augmentation
+    ours = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    there, here = _describe(theirs), _describe(ours)
+    if there == here:
+        return None
+    fix = f'; it is for {meta["converted_for"]}' if 'converted_for' in meta else ''
+    return f'the checkpoint was trained on images in {there}, here they are {here}{fix}.'
 
 
-def _names(keys: list[str]) -> str:
-    shown = ', '.join(keys[:_NAMES_SHOWN])
-    return f'{shown}, ...' if len(keys) > _NAMES_SHOWN else shown
+def _describe(preprocessor: Mapping[str, Any]) -> str:
+    """Channel order and normalisation in words, the same for the same preprocessing."""
+    swapped = preprocessor.get('bgr_to_rgb') or preprocessor.get('rgb_to_bgr')
+    channels = 'RGB' if swapped else 'BGR'  # MMCV reads BGR
+    constants = []
+    for key, default in (('mean', 0), ('std', 1)):
+        values = list(preprocessor.get(key) or [default])
+        values = values * 3 if len(values) == 1 else values
+        # Rounded, because 0.485 * 255 is another float than 123.675.
+        constants.append(', '.join(f'{round(value, 3):g}' for value in values))
+    if constants == ['0, 0, 0', '1, 1, 1']:
+        return f'{channels} from 0 to 255'
+    return f'{channels} (mean {constants[0]}, std {constants[1]})'
 
 
-def _names_attention(key: str) -> bool:
-    import mmela.attentions as room
-
-    layers = [getattr(room, name) for name in room.__all__]
+def _is_of_attention(key: str) -> bool:
+    """Whether a key looks like one of mmela's attention layers, such as ``layer1.0.ela.scale``."""
+    layers = [getattr(mmela.attentions, name) for name in mmela.attentions.__all__]
     abbreviations = '|'.join(layer._abbr_ for layer in layers if hasattr(layer, '_abbr_'))
     return re.search(rf'(^|\.)({abbreviations})(\d*|_\w+)\.', key) is not None

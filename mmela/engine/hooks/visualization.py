@@ -1,4 +1,4 @@
-"""MMPreTrain's drawing of predictions, with a file for each picture."""
+"""The hook that draws the predictions of a classifier, one file an image."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mmela.registry import HOOKS
 
 @HOOKS.register_module()
 class ClsVisualizationHook(VisualizationHook):
-    """Draws the predictions of a test under names that tell class folders apart.
+    """Draws the predictions of a test into files that are named after the class folders too.
 
-    The original names a picture after its file alone, so that of ``cat/1.jpg`` and ``dog/1.jpg``
-    the last stays. Here they are ``cat-1.jpg_0.png`` and ``dog-1.jpg_0.png``.
+    MMPreTrain's hook names a file after the image alone, so that of ``cat/1.jpg`` and
+    ``dog/1.jpg`` only the last remains. Here they are ``cat-1.jpg_0.png`` and ``dog-1.jpg_0.png``.
 
     Args:
         **kwargs: As in MMPreTrain.
@@ -26,36 +26,24 @@ class ClsVisualizationHook(VisualizationHook):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._shared = 0  # folders that all paths begin with
+        self._num_common = 0  # how many folders all paths begin with
 
     def before_test(self, runner: Runner) -> None:
-        """Finds the folder that all images of the test lie below.
-
-        Args:
-            runner: The runner.
-        """
+        """Finds the folder that contains all images of the test."""
         dataset = runner.test_dataloader.dataset
         get = getattr(dataset, 'get_data_info', None)  # KFoldDataset has none: whole paths
         paths = [get(i).get('img_path', '') for i in range(len(dataset))] if get else []
-        # It compares lists element by element as well as texts.
-        self._shared = len(os.path.commonprefix([path.split('/')[:-1] for path in paths]))
+        # `commonprefix` compares lists element by element.
+        self._num_common = len(os.path.commonprefix([path.split('/')[:-1] for path in paths]))
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]
     ) -> None:
-        """Draws the predictions of a batch.
-
-        Args:
-            runner: The runner.
-            batch_idx: Number of the batch.
-            data_batch: The batch.
-            outputs: The predictions.
-        """
+        """Draws the predictions of a batch."""
         paths = [sample.get('img_path') for sample in outputs]
         for sample, path in zip(outputs, paths, strict=True):
             if path is not None:
-                below = path.split('/')[self._shared :]
-                sample.set_metainfo({'img_path': '-'.join(below)})
+                sample.set_metainfo({'img_path': '-'.join(path.split('/')[self._num_common :])})
         super().after_test_iter(runner, batch_idx, data_batch, outputs)
         for sample, path in zip(outputs, paths, strict=True):
             if path is not None:

@@ -26,7 +26,7 @@ from convert_yolox.files import (
 )
 from convert_yolox.weights import ConvertedYOLOX, convert_weights, some
 from mmela.engine.checks.environment import check_environment
-from mmela.engine.notices import without_onedl_notice
+from mmela.engine.log import without_onedl_notice
 from mmela.errors import UserError
 
 __all__ = ['ConvertedYOLOX', 'convert_weights', 'convert_yolox']

@@ -11,7 +11,7 @@ from mmela.engine.checks.dataset.class_names import compare_names
 from mmela.engine.checks.dataset.coco_json import Summary, summary_of
 from mmela.engine.checks.dataset.data_sets import DataSet
 from mmela.engine.checks.dataset.findings import Finding, listed
-from mmela.engine.dataset_configs import is_remote, with_keys
+from mmela.engine.dataset_configs import is_remote, iter_evaluators
 
 #: Faults wherever they are, with what to do.
 _FAULTS = {
@@ -137,8 +137,7 @@ def check_evaluator_files(cfg: Config, datasets: list[DataSet]) -> Iterator[Find
     """
     for split in ('val', 'test'):
         of_split = [d for d in datasets if d.split == split and d.reader == 'CocoDataset']
-        key = f'{split}_evaluator'
-        for evaluator, where in with_keys(cfg.get(key), key) if len(of_split) == 1 else ():
+        for evaluator, where in iter_evaluators(cfg, [split]) if len(of_split) == 1 else ():
             theirs, ours = evaluator.get('ann_file'), of_split[0].ann_file
             if not isinstance(theirs, str) or is_remote(evaluator) or ours is None:
                 continue

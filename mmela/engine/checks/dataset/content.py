@@ -18,7 +18,7 @@ from mmela.engine.checks.dataset.head_classes import check_head_classes
 from mmela.engine.checks.dataset.image_files import ImageRecord, check_images, look_at_image
 from mmela.engine.checks.dataset.masks import MaskRecord, check_masks, look_at_mask, mask_backend
 from mmela.engine.checks.dataset.voc_xml import XmlRecord, check_xml, look_at_xml, xml_path
-from mmela.engine.notices import tell
+from mmela.engine.log import log_once
 from mmela.errors import local_rank
 
 #: Samples of each data set that are looked at before a run.
@@ -63,7 +63,7 @@ def check_dataset_content(cfg: Config, splits: Sequence[str]) -> None:
     seen: list[str] = []
     report(findings_of(cfg, splits, lambda tasks, _: map(look_at, tasks), seen=seen))
     if seen:
-        tell(
+        log_once(
             f'data: looked at {"; ".join(seen)}. All of them: python tools/misc/verify_dataset.py '
             f'{cfg.filename or "CONFIG"}'
         )

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from mmela.engine.checks.class_folders import EXTENSIONS, _image_folder
-from mmela.engine.dataset_configs import is_remote, leaf_datasets
+from mmela.engine.checks.classification import EXTENSIONS, _image_folder
+from mmela.engine.dataset_configs import is_remote, iter_datasets
 
 #: Classes whose files are known here, subclasses included that do not read them otherwise.
 _READERS = ('CocoDataset', 'XMLDataset', 'BaseSegDataset', 'CustomDataset', 'ImageNet')
@@ -107,14 +107,11 @@ def data_sets(cfg: Config, splits: Sequence[str]) -> list[DataSet]:
         Each with its class.
     """
     found = []
-    for split in splits:
-        key = f'{split}_dataloader'
-        dataset = (cfg.get(key) or {}).get('dataset')
-        for leaf, where in leaf_datasets(dataset, f'{key}.dataset') if dataset else ():
-            scope = leaf.get('_scope_') or cfg.get('default_scope')
-            cls = class_of(leaf.get('type'), scope, 'DATASETS')
-            if cls is not None and not is_remote(leaf) and '://' not in str(leaf.get('data_root')):
-                found.append(DataSet(where, split, leaf, str(scope), cls))
+    for leaf, key in iter_datasets(cfg, splits):
+        scope = leaf.get('_scope_') or cfg.get('default_scope')
+        cls = class_of(leaf.get('type'), scope, 'DATASETS')
+        if cls is not None and not is_remote(leaf) and '://' not in str(leaf.get('data_root')):
+            found.append(DataSet(key, key.partition('_dataloader')[0], leaf, str(scope), cls))
     return found
 
 

@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections import Counter
 from collections.abc import Iterator
 
 from mmela.engine.checks.dataset.data_sets import DataSet
 from mmela.engine.checks.dataset.findings import Finding, listed
-
-_MARKS = {
-    codecs.BOM_UTF8: 'UTF-8 with a byte order mark',
-    codecs.BOM_UTF16_LE: 'UTF-16',
-    codecs.BOM_UTF16_BE: 'UTF-16',
-}
-_CHUNK = 1 << 20
-
-
-def encoding_fault(path: str) -> str:
-    """Why a file is not the UTF-8 that the toolboxes read.
-
-    Args:
-        path: A text file.
-
-    Returns:
-        The fault and its fix, to follow the file's name, or ``''``.
-    """
-    decoder = codecs.getincrementaldecoder('utf-8')()
-    with open(path, 'rb') as file:
-        start = file.read(4)
-        for mark, name in _MARKS.items():
-            if start.startswith(mark):
-                return f'is {name}: save it as UTF-8 without BOM'
-        file.seek(0)
-        try:
-            while chunk := file.read(_CHUNK):
-                decoder.decode(chunk)
-            decoder.decode(b'', final=True)
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            return (
-                f'is not UTF-8 (byte 0x{byte:02x}; perhaps Latin-1): save it as UTF-8 without BOM, '
-                f'such as with `iconv -f latin1 -t utf-8`'
-            )
-    return ''
+from mmela.engine.file_faults import encoding_fault
 
 
 def check_list_file(dataset: DataSet) -> Iterator[Finding]:

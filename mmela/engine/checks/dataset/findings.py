@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from mmela.engine.notices import tell
+from mmela.engine.log import log_once
 from mmela.errors import UserError
 
 _SHOWN = 5
@@ -35,7 +36,7 @@ def report(findings: Iterable[Finding]) -> None:
     found = list(dict.fromkeys(findings))
     for finding in found:
         if not finding.is_fault:
-            tell(str(finding), warning=True)
+            log_once(str(finding), logging.WARNING)
     faults = [str(finding) for finding in found if finding.is_fault]
     if faults:
         raise UserError('\n'.join([*faults, 'If that is meant: --no-data-check.']))

@@ -1,0 +1,79 @@
+"""The toolboxes that a config may belong to."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import NamedTuple
+
+from mmengine.config import Config
+
+from mmela.errors import UserError
+
+
+class Toolbox(NamedTuple):
+    """Names of one toolbox."""
+
+    title: str
+    task: str
+    install: str  #: what pip installs: the maintained distribution, with what it needs
+    distribution: str  #: the maintained distribution alone
+    original: str  #: the original distribution
+
+
+#: The toolboxes by their module, which is also the default scope of their configs.
+TOOLBOXES = {
+    'mmdet': Toolbox('MMDetection', 'detection', 'onedl-mmdetection', 'onedl-mmdetection', 'mmdet'),
+    'mmseg': Toolbox(
+        'MMSegmentation',
+        'segmentation',
+        'onedl-mmsegmentation',
+        'onedl-mmsegmentation',
+        'mmsegmentation',
+    ),
+    'mmpretrain': Toolbox(
+        'MMPreTrain', 'classification', "'mmela[cls]'", 'onedl-mmpretrain', 'mmpretrain'
+    ),
+}
+
+
+def scope_of(cfg: Config) -> str:
+    """The toolbox that a config belongs to, which determines its task.
+
+    Returns:
+        Its ``default_scope``: ``'mmdet'``, ``'mmseg'``, ``'mmpretrain'`` or another toolbox's.
+
+    Raises:
+        UserError: If the config has no ``default_scope`` or no ``model``.
+    """
+    scope = cfg.get('default_scope')
+    if scope is None or cfg.get('model') is None:
+        missing = 'model' if cfg.get('model') is None else 'default_scope'
+        raise UserError(
+            f"{cfg.filename or 'the config'} defines no '{missing}': it is a base for other "
+            'configs; run one that inherits from it.'
+        )
+    return scope
+
+
+def toolbox_of(scope: str) -> Toolbox:
+    """The names of a toolbox.
+
+    Returns:
+        Its entry in :data:`TOOLBOXES`; for another toolbox its module stands for every name.
+    """
+    return TOOLBOXES.get(scope, Toolbox(scope, scope, scope, scope, ''))
+
+
+def check_installed(scope: str) -> None:
+    """Checks that a toolbox is installed, without importing it.
+
+    Raises:
+        UserError: If it is not installed. The message has the ``pip`` command.
+    """
+    if importlib.util.find_spec(scope) is None:
+        toolbox = toolbox_of(scope)
+        original = f' (or {toolbox.original}, the original)' if toolbox.original else ''
+        raise UserError(
+            f'the config is for {toolbox.title}, which is not installed: '
+            f'`pip install {toolbox.install}`{original}.'
+        )
