@@ -48,7 +48,7 @@ def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if local_rank(launcher) != 0:
+        if local_rank(launcher) != 0 and not getattr(error, 'is_of_one_process', False):
             # The first process reports the same error. If this one ended before, the launcher
             # would end that one too, and there would be no message: wait to be ended by it.
             time.sleep(_REPORT_SECONDS)
@@ -84,12 +84,11 @@ def set_local_rank(launcher: str, given: int | None = None) -> None:
 def explain_errors() -> Iterator[None]:
     """Translates errors of MMEngine and the toolboxes that have a cause in the config or the data.
 
-    Translated are a type that is not registered, an argument that a type does not take, and an
-    image that cannot be decoded. Whatever else fails keeps its exception and traceback.
+    Translated are a type that is not registered and an argument that a type does not take.
+    Whatever else fails keeps its exception and traceback.
 
     Raises:
-        UserError: In place of a ``KeyError`` or ``TypeError`` of a registry and of the toolboxes'
-            ``AssertionError`` on an image.
+        UserError: In place of a ``KeyError`` or ``TypeError`` of a registry.
     """
     try:
         yield
@@ -103,16 +102,6 @@ def explain_errors() -> Iterator[None]:
             raise
         reason = str(error).splitlines()[0].rstrip('.')
         raise UserError(f'the config does not fit the code: {reason}.') from error
-    except AssertionError as error:
-        # The last match: a worker process puts its traceback, with the line of code, before it.
-        images = re.findall(r'failed to load image: (.+)', str(error))
-        if not images:
-            raise
-        raise UserError(
-            f'the image {images[-1].strip()} cannot be read: it is empty, truncated or not an '
-            'image. Replace it or remove it from the annotations; --resume continues training from '
-            'the last checkpoint.'
-        ) from error
 
 
 def _unknown_type(message: str) -> str | None:

@@ -17,6 +17,8 @@ from mmengine.hub import get_config
 
 import mmela  # noqa: F401  (registers the packages of `mmela::` and `mmseg::` configs)
 from mmela.engine.dataset_configs import SPLITS
+from mmela.engine.file_faults import encoding_fault
+from mmela.engine.lazy_configs import name_types
 from mmela.engine.log import log_once
 from mmela.engine.options import apply_options, parse_options, warn_of_unused_data_root
 from mmela.engine.toolboxes import TOOLBOXES, check_installed, scope_of
@@ -78,11 +80,16 @@ def _read(path: str) -> Config:
             f'expected a config file, got the checkpoint {path}: the config comes first.'
         )
     try:
-        return get_config(path) if '::' in path else Config.fromfile(path)
+        cfg = get_config(path) if '::' in path else Config.fromfile(path)
+        name_types(cfg)
+        return cfg
     # A config is the user's code and may raise anything.
     except Exception as error:
         if isinstance(error, ModuleNotFoundError):
             _check_base_package(str(error))
+        fault = '' if '::' in path else encoding_fault(path)
+        if fault:
+            raise UserError(f'the config {path} {fault}.') from error
         missing = re.search(r"['\"]([^'\"]+\.\w+)['\"]", str(error))
         hint = '.'
         if isinstance(error, FileNotFoundError) and missing:

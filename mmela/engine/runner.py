@@ -19,6 +19,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmela.engine.broken_samples import name_broken_files
 from mmela.engine.data_order import make_resumable
 from mmela.engine.hooks.finite_loss import FiniteLossHook
 from mmela.engine.hooks.frozen import FrozenPluginsHook
@@ -51,7 +52,7 @@ class Runner(MMEngineRunner):
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
-        """Builds a dataloader whose workers are out of reach of this process group's signals.
+        """Builds a dataloader that names broken files, with workers out of reach of signals.
 
         Args:
             dataloader: As in MMEngine.
@@ -64,6 +65,7 @@ class Runner(MMEngineRunner):
         built = MMEngineRunner.build_dataloader(dataloader, *args, **kwargs)
         if built is not dataloader:
             built.worker_init_fn = partial(detach_worker, built.worker_init_fn)
+            name_broken_files(built.dataset)
         return built
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:

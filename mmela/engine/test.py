@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 
 from mmela.engine.checks import run_checks
 from mmela.engine.metrics import print_metrics, write_metrics
+from mmela.engine.run_errors import explain_run_errors
 from mmela.engine.runner import build_runner, disconnect_at_end
 from mmela.errors import explain_errors
 
@@ -34,7 +35,7 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
     cfg.load_from = checkpoint
     cfg.resume = False
     run_checks(cfg, ('test',), data_check)
-    with disconnect_at_end(), explain_errors():
+    with disconnect_at_end(), explain_errors(), explain_run_errors():
         metrics = build_runner(cfg).test()
         is_main = is_main_process()
     if is_main:

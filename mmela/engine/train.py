@@ -12,6 +12,7 @@ from mmela.engine.checks import run_checks
 from mmela.engine.flags import latest_checkpoint
 from mmela.engine.hooks.signals import end_on_signals
 from mmela.engine.log import log_once
+from mmela.engine.run_errors import explain_run_errors
 from mmela.engine.runner import build_runner, disconnect_at_end
 from mmela.errors import explain_errors
 
@@ -32,7 +33,7 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
     """
     splits = ('train', 'val') if cfg.get('val_dataloader') else ('train',)
     run_checks(cfg, splits, data_check)
-    with disconnect_at_end(), explain_errors():
+    with disconnect_at_end(), explain_errors(), explain_run_errors():
         runner = build_runner(cfg)
         with end_on_signals(runner):
             runner.train()
