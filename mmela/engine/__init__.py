@@ -9,8 +9,9 @@ from mmela.engine.checks.data import check_data
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_weights
 from mmela.engine.config import load_config, scope_of
+from mmela.engine.resume import use_resume
 from mmela.engine.test import draw_predictions, keep_predictions, test, use_tta
-from mmela.engine.train import train, use_amp, use_auto_scale_lr, use_resume
+from mmela.engine.train import train, use_amp, use_auto_scale_lr
 from mmela.errors import UserError, exit_on_user_error
 
 __all__ = [

@@ -15,8 +15,10 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
+from mmela.engine.hooks.checkpoint import SafeCheckpointHook
 from mmela.engine.hooks.frozen import FrozenAttentionHook
 from mmela.engine.hooks.load_report_hook import LoadReportHook
+from mmela.engine.hooks.resume import ResumeHook
 from mmela.engine.notices import tell
 from mmela.errors import UserError
 
@@ -64,6 +66,8 @@ def build_runner(cfg: Config) -> MMEngineRunner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.register_hook(LoadReportHook())
     runner.register_hook(FrozenAttentionHook())
+    runner.register_hook(ResumeHook())
+    SafeCheckpointHook.replace_in(runner)
     return runner
 
 

@@ -12,9 +12,11 @@ from mmengine.config import Config, ConfigDict
 from mmela.engine.checks.data import check_data
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_weights
+from mmela.engine.checkpoints import checkpoints_as_data
 from mmela.engine.config import scope_of
 from mmela.engine.dataset_configs import leaf_datasets
 from mmela.engine.explain import explain_broken_images, explain_config_errors
+from mmela.engine.saving import check_work_dir, explain_failed_writes
 from mmela.errors import UserError
 
 #: The toolboxes' own defaults for test-time augmentation; MMSegmentation has none.
@@ -47,7 +49,9 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
     for key in ('test_dataloader', 'test_evaluator'):
         if cfg.get(key) is None:
             raise UserError(f"the config has no '{key}': there is nothing to test on.")
-    check_weights(cfg, training=False)
+    check_work_dir(cfg.work_dir)
+    with checkpoints_as_data(cfg.get('trust_checkpoint', False)):
+        check_weights(cfg, training=False)
     if data_check:
         check_data(cfg, ('test',))
     check_environment(scope_of(cfg))
@@ -59,7 +63,13 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
     from mmela.engine.metrics import print_metrics, write_metrics
     from mmela.engine.runner import build_runner, connected_processes
 
-    with connected_processes(), explain_config_errors(), explain_broken_images():
+    with (
+        connected_processes(),
+        explain_config_errors(),
+        explain_broken_images(),
+        explain_failed_writes(cfg.work_dir),
+        checkpoints_as_data(cfg.get('trust_checkpoint', False)),
+    ):
         metrics = build_runner(cfg).test()
         is_main = is_main_process()
     if is_main:

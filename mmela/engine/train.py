@@ -10,9 +10,12 @@ from mmengine.config import Config, ConfigDict
 from mmela.engine.checks.data import check_data
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_weights
+from mmela.engine.checkpoints import checkpoints_as_data
 from mmela.engine.config import TASKS, scope_of
 from mmela.engine.explain import explain_broken_images, explain_config_errors
 from mmela.engine.notices import tell
+from mmela.engine.resume import use_resume, warn_of_occupied_work_dir
+from mmela.engine.saving import check_work_dir, explain_failed_writes
 from mmela.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +38,10 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if cfg.get(key) is None:
             raise UserError(f"the config has no '{key}': there is no way to train with it.")
+    check_work_dir(cfg.work_dir)
+    if cfg.get('resume') and not cfg.get('load_from'):
+        use_resume(cfg, 'auto')
+    warn_of_occupied_work_dir(cfg)
     if data_check:
         check_data(cfg, ('train', 'val') if cfg.get('val_dataloader') else ('train',))
     check_environment(scope_of(cfg))
@@ -42,10 +49,16 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
     from mmela.engine.checks.plugins import check_plugins
 
     check_plugins(cfg)
-    check_weights(cfg, training=True)
     from mmela.engine.runner import build_runner, connected_processes
 
-    with connected_processes(), explain_config_errors(), explain_broken_images():
+    with (
+        connected_processes(),
+        explain_config_errors(),
+        explain_broken_images(),
+        explain_failed_writes(cfg.work_dir),
+        checkpoints_as_data(cfg.get('trust_checkpoint', False)),
+    ):
+        check_weights(cfg, training=True)
         runner = build_runner(cfg)
         runner.train()
     latest = _latest_checkpoint(cfg.work_dir)
@@ -111,24 +124,6 @@ def use_auto_scale_lr(cfg: Config) -> None:
             '--cfg-options auto_scale_lr.base_batch_size=N.'
         )
     cfg.auto_scale_lr.enable = True
-
-
-def use_resume(cfg: Config, resume: str) -> None:
-    """Goes on with a run that was interrupted (``--resume``).
-
-    Args:
-        cfg: The config; changed in place. Where there is nothing to resume, it stays as it was,
-            ``load_from`` included.
-        resume: A checkpoint, or ``'auto'`` for the latest in the work dir.
-    """
-    if resume == 'auto':
-        latest = _latest_checkpoint(cfg.work_dir)
-        if latest is None:
-            tell(f'--resume: nothing in {cfg.work_dir} yet, a new run begins.')
-            return
-        resume = latest
-    cfg.resume = True
-    cfg.load_from = resume
 
 
 def _shortest(path: str) -> str:
