@@ -9,10 +9,10 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmela.engine.checkpoints import checkpoints_as_data
 from mmela.engine.checks.data import check_data
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_weights
-from mmela.engine.checkpoints import checkpoints_as_data
 from mmela.engine.config import scope_of
 from mmela.engine.dataset_configs import leaf_datasets
 from mmela.engine.explain import explain_broken_images, explain_config_errors

@@ -176,7 +176,7 @@ class _Array(_StandIn):
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, content = state
         order: Any = 'F' if is_fortran else 'C'
-        array = np.ndarray(shape, dtype.dtype, _as_bytes(content), order=order)
+        array: np.ndarray = np.ndarray(shape, dtype.dtype, _as_bytes(content), order=order)
         self._array = array.copy(order)  # which may be written to
 
     def resolve(self) -> np.ndarray:

@@ -19,6 +19,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='the file to write')
     parser.add_argument('--classes', metavar='FILE', help='names of the classes, one a line')
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it is there')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run the code that the checkpoint may hold; only if you trust its author',
+    )
     return parser.parse_args()
 
 
@@ -37,6 +42,7 @@ def main() -> int:
                 from_ela_code=False,
                 classes_file=args.classes,
                 overwrite=args.overwrite,
+                trust=args.trust_checkpoint,
             )
         )
     return 0

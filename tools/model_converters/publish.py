@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
+
 from mmela.engine.checks.weights import check_checkpoint
 
 
-def publish(source: str, target: str, half: bool = False) -> int:
+def publish(source: str, target: str, half: bool = False, trust: bool = False) -> int:
     """Writes the weights of a training checkpoint and the names of its classes to a new file.
 
     What was averaged by an EMAHook is in the weights already. Optimizer, schedule and messages of
@@ -20,6 +22,7 @@ def publish(source: str, target: str, half: bool = False) -> int:
         half: Whether to store what has at least two dimensions, the kernels, in float16. Biases
             and normalisation stay as they are: they weigh little, and a variance may be too large
             for float16.
+        trust: Whether to run the code that ``source`` may hold.
 
     Returns:
         Size of the new file in bytes.
@@ -27,11 +30,7 @@ def publish(source: str, target: str, half: bool = False) -> int:
     Raises:
         UserError: If ``source`` is no checkpoint.
     """
-    check_checkpoint(source)
-    import torch
-
-    # Checkpoints of MMEngine hold its message hub, so nothing less than a full load reads them.
-    checkpoint: dict[str, Any] = torch.load(source, map_location='cpu', weights_only=False)
+    checkpoint: dict[str, Any] = check_checkpoint(source, trust=trust)
     weights = checkpoint.get('state_dict', checkpoint)
     if half:
         weights = {

@@ -14,6 +14,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint of a training')
     parser.add_argument('out', help='the file to write')
     parser.add_argument('--half', action='store_true', help='store the kernels in float16')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run the code that the checkpoint may hold; only if you trust its author',
+    )
     return parser.parse_args()
 
 
@@ -25,7 +30,7 @@ def main() -> int:
     """
     args = parse_args()
     with engine.exit_on_user_error():
-        size = publish(args.checkpoint, args.out, args.half)
+        size = publish(args.checkpoint, args.out, args.half, args.trust_checkpoint)
         print(f'{args.out}: {size / 1e6:.1f} MB')
     return 0
 

@@ -92,7 +92,7 @@ def check_checkpoint(
     """
     without = f'; to run without these weights: --cfg-options {switch}' if switch else ''
     path = os.path.expanduser(path)
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise UserError(f'{name}: there is no file {path}{without}{_files_nearby(path)}')
     return read_checkpoint(path, name, switch, trust)
 

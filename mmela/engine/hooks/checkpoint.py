@@ -22,6 +22,9 @@ class SafeCheckpointHook(CheckpointHook):
     That holds on a local disk; other storage backends work as they did.
     """
 
+    backend_args: dict | None
+    best_ckpt_path: str | None
+
     @classmethod
     def replace_in(cls, runner: Runner) -> None:
         """Puts this class in the place of each CheckpointHook of a runner.
@@ -32,7 +35,7 @@ class SafeCheckpointHook(CheckpointHook):
         for index, hook in enumerate(runner.hooks):
             if type(hook) is CheckpointHook:
                 safe = cls.__new__(cls)
-                vars(safe).update(vars(hook))
+                safe.__dict__.update(hook.__dict__)
                 runner.hooks[index] = safe
 
     def before_train(self, runner: Runner) -> None:
@@ -115,12 +118,12 @@ class SafeCheckpointHook(CheckpointHook):
         info = runner.message_hub.runtime_info
         for key in [key for key in info if key.startswith('best_ckpt') and info[key]]:
             path = os.path.join(self.out_dir, os.path.basename(str(info[key])))
-            path = path if os.path.isfile(path) else None
-            runner.message_hub.update_info(key, path)
+            best = path if os.path.isfile(path) else None
+            runner.message_hub.update_info(key, best)
             if key == 'best_ckpt' and hasattr(self, 'best_ckpt_path'):
-                self.best_ckpt_path = path
+                self.best_ckpt_path = best
             elif hasattr(self, 'best_ckpt_path_dict'):
-                self.best_ckpt_path_dict[key.removeprefix('best_ckpt_')] = path
+                self.best_ckpt_path_dict[key.removeprefix('best_ckpt_')] = best
 
     def _finish(self, runner: Runner) -> None:
         if isinstance(self.file_backend, SafeLocalBackend):  # only the main process removes

@@ -20,12 +20,12 @@ from convert_yolox.configs import (
 )
 from convert_yolox.files import (
     check_target,
-    read_checkpoint,
     read_lines,
     write_checkpoint,
 )
 from convert_yolox.weights import ConvertedYOLOX, convert_weights, some
 from mmela.engine.checks.environment import check_environment
+from mmela.engine.checks.weights import check_checkpoint
 from mmela.engine.notices import without_onedl_notice
 from mmela.errors import UserError
 
@@ -42,6 +42,7 @@ def convert_yolox(
     from_ela_code: bool,
     classes_file: str | None = None,
     overwrite: bool = False,
+    trust: bool = False,
 ) -> str:
     """Converts a checkpoint file.
 
@@ -54,6 +55,7 @@ def convert_yolox(
         classes_file: Text file with one class name a line. Without it, 20 classes are taken for
             Pascal VOC's and 80 for COCO's, in the order that MMDetection and both sources share.
         overwrite: Whether ``target`` may exist.
+        trust: Whether to run the code that ``source`` may hold.
 
     Returns:
         What was converted, what was dropped and what was left out, in lines for a person.
@@ -63,7 +65,7 @@ def convert_yolox(
             Nothing is written then.
     """
     check_target(source, target, overwrite)
-    checkpoint = read_checkpoint(source)
+    checkpoint = check_checkpoint(source, 'the source', trust=trust)
     try:
         weights, others = _find_weights(checkpoint)
         converted = convert_weights(weights, attention=from_ela_code)
