@@ -177,9 +177,7 @@ class _Array(_StandIn):
         _, shape, dtype, is_fortran, content = state
         order: Any = 'F' if is_fortran else 'C'
         array: np.ndarray = np.ndarray(shape, dtype.dtype, _as_bytes(content), order=order)
-        self._array = array.astype(
-            dtype.dtype.newbyteorder('='), order
-        )  # a copy, native as NumPy's
+        self._array = array.astype(dtype.dtype.newbyteorder('='), order)  # a copy
 
     def resolve(self) -> np.ndarray:
         return self._array
