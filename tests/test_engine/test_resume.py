@@ -1,6 +1,5 @@
 """--resume continues from the newest whole checkpoint of a work dir, or says why it cannot."""
 
-import logging
 import shutil
 from pathlib import Path
 
@@ -39,10 +38,6 @@ def zero(path):
     path.write_bytes(content)
 
 
-def said(caplog):
-    return ' '.join(record.getMessage() for record in caplog.records)
-
-
 @pytest.fixture
 def heard(monkeypatch):
     """What is said to the user."""
@@ -56,12 +51,15 @@ def heard(monkeypatch):
     [
         zero,
         lambda path: path.write_bytes(path.read_bytes()[:2000]),
-        lambda path: path.write_text(''),
+        Path.touch,
     ],
     ids=['zeroed', 'cut short', 'empty'],
 )
 def test_a_damaged_checkpoint_is_passed_over_and_named(run, heard, damage):
-    damage(run / 'epoch_3.pth')
+    path = run / 'epoch_3.pth'
+    if damage is Path.touch:
+        path.unlink()
+    damage(path)
     assert resumed_from(run) == 'epoch_2.pth'
     assert 'skipped' in heard[0] and str(run / 'epoch_3.pth') in heard[0]
     assert f'continues from {run}/epoch_2.pth (epoch 2, iteration 8)' in heard[1]
@@ -204,12 +202,14 @@ def test_of_mmengines_own_checkpoints_the_length_of_an_epoch_counts(run, checkpo
     assert '4 iterations in an epoch' in said and 'this run has 8' in said
 
 
-def test_a_missing_state_of_the_optimizer_is_said(run, checkpoint, caplog):
+def test_a_missing_state_of_the_optimizer_is_said(run, checkpoint, monkeypatch):
+    lines = []
+    monkeypatch.setattr('mmela.engine.hooks.resume.print_log', lambda line, **_: lines.append(line))
+    resume(run)
+    assert lines == []
     del checkpoint['optimizer']
-    with caplog.at_level(logging.WARNING):
-        runner = resume(run, checkpoint)
-    log = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
-    assert 'no state of the optimizer' in log and 'changed.pth' in log
+    resume(run, checkpoint)
+    assert len(lines) == 1 and 'no state of the optimizer' in lines[0] and 'changed.pth' in lines[0]
 
 
 @pytest.mark.parametrize('key', ['meta', 'message_hub'])
@@ -219,8 +219,7 @@ def test_what_is_no_training_is_sent_to_load_from(run, checkpoint, key):
     assert 'no checkpoint of a training' in said and 'load_from=' in said
 
 
-def test_momentum_and_schedule_continue(run, trained):
-    """The checksums of the loop: a run resumed equals one that was not interrupted."""
+def test_momentum_and_iterations_continue(run):
     runner = resume(run)
     state = runner.optim_wrapper.optimizer.state_dict()['state']
     assert runner.iter == 16 and state[0]['momentum_buffer'].abs().sum() > 0

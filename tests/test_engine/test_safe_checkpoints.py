@@ -5,17 +5,16 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
-from mmengine.fileio import get_file_backend
+from mmengine.fileio import BaseStorageBackend, get_file_backend, register_backend
 from toy_run import ToyScore, toy_config, toy_train
 
 from mmela.engine import UserError
 from mmela.engine.checkpoints import read_checkpoint
-from mmela.engine.hooks.checkpoint import SafeCheckpointHook
 from mmela.engine.saving import (
-    SAFE_LOCAL,
     SafeLocalBackend,
     check_work_dir,
     explain_failed_writes,
@@ -112,7 +111,9 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_sentence(small_disk):
 
 
 def test_a_work_dir_without_room_is_refused_at_the_start(small_disk):
-    (small_disk / 'others').write_bytes(bytes(400 * 1024 - 4096))
+    with pytest.raises(OSError), open(small_disk / 'others', 'wb', buffering=0) as others:
+        while True:
+            others.write(bytes(4096))
     with pytest.raises(UserError, match=r'No space left on device.*--work-dir'):
         check_work_dir(str(small_disk / 'run'))
 
@@ -184,10 +185,32 @@ def test_a_checkpoint_notes_processes_and_batch_size(tmp_path):
     assert meta['mmela'] == {'processes': 1, 'batch_size': 4}
 
 
-def test_other_storage_is_left_as_it_is(tmp_path):
-    """Memcached has no names to be renamed."""
-    hook = SafeCheckpointHook(backend_args={'backend': 'http'})
-    assert hook.backend_args == {'backend': 'http'}
-    backend = get_file_backend(str(tmp_path), backend_args={'backend': SAFE_LOCAL})
-    assert isinstance(backend, SafeLocalBackend)
+class Shelf(BaseStorageBackend):
+    """A storage that is no disk."""
+
+    files: ClassVar[dict] = {}
+
+    def get(self, filepath):
+        return self.files[filepath]
+
+    get_text = get
+
+    def put(self, obj, filepath):
+        self.files[filepath] = obj
+
+    def isfile(self, filepath):
+        return filepath in self.files
+
+    def remove(self, filepath):
+        del self.files[filepath]
+
+    def join_path(self, filepath, *others):
+        return '/'.join([filepath, *others])
+
+
+def test_other_storage_works_as_it_did(tmp_path):
+    register_backend('shelf', Shelf, force=True)
+    backend = {'default_hooks.checkpoint.backend_args': dict(backend='shelf')}
+    toy_train(toy_config(tmp_path, **backend, **ONE))
+    assert list(Shelf.files) == [f'{tmp_path}/epoch_3.pth']
     assert not isinstance(get_file_backend(str(tmp_path)), SafeLocalBackend)

@@ -4,6 +4,7 @@ As a command: python toy_run.py WORK_DIR [key=value ...], resumed wherever there
 """
 
 import sys
+from uuid import uuid4
 
 import torch
 from mmengine.config import Config
@@ -83,6 +84,8 @@ def toy_config(work_dir, **options):
             param_scheduler=[dict(type='LinearLR', end=3)],
             default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
             log_level='WARNING',
+            # MMEngine gives two runs of one name and second the same logger.
+            experiment_name=uuid4().hex,
             randomness=dict(seed=0),
         )
     )
