@@ -91,7 +91,8 @@ def _load_open(file: BinaryIO, path: str, map_location: Any, trust: bool) -> Any
     try:
         if not trust and _contains(file, _TORCHSCRIPT):
             raise RefusedObjects(['a TorchScript program'])
-        loaded = _torch_load(file, map_location=map_location, weights_only=False, **options)
+        with _without_variable(None if trust else 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'):
+            loaded = _torch_load(file, map_location=map_location, weights_only=False, **options)
     except (OSError, MemoryError):
         raise
     # What a damaged file raises depends on where the damage is.
@@ -224,6 +225,17 @@ def _drop_program(meta: dict) -> None:
         first, end, listed = found.groups()
         count = int(end) - int(first) if end else len(re.findall(r'\d+', listed))
         meta.setdefault('mmela', {}).setdefault('processes', count)
+
+
+@contextmanager
+def _without_variable(name: str | None) -> Iterator[None]:
+    """Torch refuses another unpickler where this one asks for its own, which allows more."""
+    before = os.environ.pop(name, None) if name else None
+    try:
+        yield
+    finally:
+        if name and before is not None:
+            os.environ[name] = before
 
 
 @contextmanager

@@ -145,5 +145,5 @@ def explain_failed_writes(work_dir: str) -> Iterator[None]:
             raise
         raise UserError(
             f'cannot write to {name or work_dir} ({error.strerror}); the checkpoints that were '
-            'there before are whole. Make room and continue the run with --resume.'
+            'there before are whole. Make room and start again, a training with --resume.'
         ) from error

@@ -77,7 +77,8 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
             print_metrics(metrics, os.path.basename(checkpoint))
         else:
             print('no metrics: the evaluator had nothing to evaluate, such as no box at all.')
-        print(f'written to {write_metrics(metrics, cfg.work_dir)}')
+        with explain_failed_writes(cfg.work_dir):
+            print(f'written to {write_metrics(metrics, cfg.work_dir)}')
     return metrics
 
 

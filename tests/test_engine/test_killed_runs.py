@@ -1,12 +1,15 @@
-"""Runs that are killed with SIGKILL at any moment lose nothing that was saved."""
+"""Runs in processes: killed at any moment, and resumed by another number of them."""
 
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from toy_run import __file__ as TOY
 from toy_run import toy_config, toy_train
 
 from mmela.engine import use_resume
@@ -69,3 +72,20 @@ def test_thirty_kills_lose_nothing(tmp_path):
     said = log.read_text()
     assert before >= 20 and parts >= 5
     assert said.count('continues from') >= 20 and 'skipped' not in said
+
+
+@pytest.mark.long
+def test_another_number_of_processes_ends_in_one_sentence(tmp_path, run_command, repo_root):
+    """And the same number of images in an iteration is all that it takes to continue."""
+    two = ('-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29555', TOY)
+    run_command(sys.executable, *two, tmp_path / 'run', cwd=tmp_path)
+    environment = {**os.environ, 'PYTHONPATH': str(repo_root), 'OMP_NUM_THREADS': '1'}
+    command = [sys.executable, TOY, tmp_path / 'run', 'train_cfg.max_epochs=4']
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('error: --resume: ') and 'Traceback' not in done.stderr
+    assert '2 processes with 4 images each' in last and '1 with 4' in last
+    assert '--cfg-options train_dataloader.batch_size=8' in last
+    run_command(*command, 'train_dataloader.batch_size=8', cwd=tmp_path)
+    assert newest_iteration(tmp_path / 'run') == 8

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import os
 import pickle
 import zipfile
 from argparse import Namespace
@@ -19,7 +20,7 @@ from torch import nn
 from toy_run import toy_config, toy_train
 
 from mmela.engine import UserError, load_config
-from mmela.engine.checkpoints import checkpoints_as_data, read_checkpoint, read_meta
+from mmela.engine.checkpoints import checkpoints_as_data, load, read_checkpoint, read_meta
 from mmela.engine.checks.weights import check_checkpoint, check_weights
 
 
@@ -296,9 +297,14 @@ def test_the_tool_takes_a_trusted_file(tool, tmp_path, tiny_seg, shapes_root):
     check_weights(cfg, training=False)
 
 
-def test_a_file_in_memory_is_read_as_well():
-    from mmela.engine.checkpoints import load
+def test_a_user_who_forces_weights_only_can_read_as_well(tmp_path, monkeypatch):
+    torch.save({'a': np.float64(1)}, tmp_path / 'a.pth')
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    assert read_checkpoint(str(tmp_path / 'a.pth')) == {'a': 1}
+    assert os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] == '1'
 
+
+def test_a_file_in_memory_is_read_as_well():
     file = io.BytesIO()
     torch.save({'a': 1}, file)
     file.seek(0)

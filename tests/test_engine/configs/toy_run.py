@@ -1,8 +1,9 @@
 """A training of a second that needs no toolbox: the tools' runner on four numbers.
 
-As a command: python toy_run.py WORK_DIR [key=value ...], resumed wherever there is a checkpoint.
+As a command, also of torchrun: toy_run.py WORK_DIR [key=number ...], resumed where it can be.
 """
 
+import os
 import sys
 from uuid import uuid4
 
@@ -104,8 +105,10 @@ def toy_train(cfg):
 
 
 if __name__ == '__main__':
-    with exit_on_user_error():
+    launcher = 'pytorch' if 'WORLD_SIZE' in os.environ else 'none'
+    with exit_on_user_error(launcher):
         words = dict(word.split('=') for word in sys.argv[2:])
         config = toy_config(sys.argv[1], **{key: int(value) for key, value in words.items()})
+        config.launcher = launcher
         use_resume(config, 'auto')
         toy_train(config)
