@@ -137,9 +137,9 @@ def warn_of_occupied_work_dir(cfg: Config) -> None:
     if found and not cfg.get('resume'):
         newest = os.path.basename(max(found, key=os.path.getmtime))
         tell(
-            f'{folder} holds {len(found)} checkpoints of an earlier run, such as {newest}, and '
-            'this run overwrites those of the same name. --resume continues the earlier run; '
-            '--work-dir FOLDER keeps both.',
+            f'{folder} holds checkpoints of an earlier run (the newest is {newest}), and this run '
+            'overwrites those of the same name. --resume continues the earlier run; --work-dir '
+            'FOLDER keeps both.',
             warning=True,
         )
 

@@ -83,7 +83,7 @@ def test_another_number_of_processes_ends_in_one_sentence(tmp_path, run_command,
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith('error: --resume: ') and 'Traceback' not in done.stderr
-    assert '2 processes with 4 images each' in last and '1 with 4' in last
+    assert '2 x 4 images' in last and '1 x 4' in last
     assert '--cfg-options train_dataloader.batch_size=8' in last
     run_command(*command, 'train_dataloader.batch_size=8', cwd=tmp_path)
     assert newest_iteration(tmp_path / 'run') == 8

@@ -279,7 +279,7 @@ def test_resuming_does_not_execute_the_config_of_the_file(tmp_path, gpu_ids, cou
     torch.save(checkpoint, tmp_path / 'a.pth')
     options = {'resume': True, 'load_from': str(tmp_path / 'a.pth'), 'train_cfg.max_epochs': 4}
     if count:  # the one thing that MMEngine looks for in it
-        with pytest.raises(UserError, match=f'{count} processes with 4 images each.* has 1 with 4'):
+        with pytest.raises(UserError, match=f'{count} x 4 images.* has 1 x 4'):
             toy_train(toy_config(tmp_path, **options))
     else:
         toy_train(toy_config(tmp_path, **options))

@@ -38,7 +38,10 @@ class ResumeHook(Hook):
         if not runner.cfg.get('resume'):
             return
         path = runner.cfg.get('load_from')
-        instead = f'load_from={path} without --resume begins a new run with its weights.'
+        instead = (
+            f'to begin a new run with its weights, leave out --resume and add --cfg-options '
+            f'load_from={path}.'
+        )
         meta = checkpoint.get('meta') or {}
         missing = [key for key in ('epoch', 'iter') if key not in meta]
         missing += [key for key in ('message_hub',) if key not in checkpoint]
@@ -51,12 +54,12 @@ class ResumeHook(Hook):
         if changed:
             shown = ', '.join(changed[:_NAMES_SHOWN]) + ', ...' * (len(changed) > _NAMES_SHOWN)
             raise UserError(
-                f'--resume: the network of the config is not the one in {path}: {len(changed)} '
-                f'tensors differ ({shown}); {instead}'
+                f'--resume: the network of the config is not the one in {path}; tensors that '
+                f'differ: {len(changed)} ({shown}); {instead}'
             )
         changed_batches = _changed_batches(runner, checkpoint)
         if changed_batches:
-            raise UserError(f'--resume: {path} {changed_batches}, or: {instead}')
+            raise UserError(f'--resume: {path} {changed_batches}; {instead}')
         if 'optimizer' not in checkpoint:
             print_log(
                 f'--resume: {path} holds no state of the optimizer: its momentum and statistics '
@@ -105,19 +108,20 @@ def _changed_batches(runner: Runner, checkpoint: dict) -> str:
     if batch and processes:
         if batch * processes == now_batch * now_processes:
             return ''
-        fix = f'start {processes} with --cfg-options train_dataloader.batch_size={batch}'
+        fix = f'start {processes} processes with train_dataloader.batch_size={batch}'
         if batch * processes % now_processes == 0:
             size = batch * processes // now_processes
             fix = f'set --cfg-options train_dataloader.batch_size={size}'
         return (
-            f'was trained by {processes} processes with {batch} images each, and this run has '
-            f'{now_processes} with {now_batch}, for which its schedule is wrong: {fix}'
+            f'was trained with {processes} x {batch} images per iteration (processes x batch size)'
+            f', and this run has {now_processes} x {now_batch}, to which its schedule does not '
+            f'apply: {fix}'
         )
     if processes and processes != now_processes:
-        return f'was trained by {processes} processes, and this run has {now_processes}'
+        return f'was trained by {processes} process(es), and this run has {now_processes}'
     if batch and batch != now_batch:
         return (
-            f'was trained with {batch} images in a batch, and this run has {now_batch}: set '
+            f'was trained with a batch size of {batch}, and this run has {now_batch}: set '
             f'--cfg-options train_dataloader.batch_size={batch}'
         )
     return _changed_epochs(runner, checkpoint)
