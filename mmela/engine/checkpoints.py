@@ -93,7 +93,7 @@ def _load_open(file: BinaryIO, path: str, map_location: Any, trust: bool) -> Any
             raise RefusedObjects(['a TorchScript program'])
         with _without_variable(None if trust else 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'):
             loaded = _torch_load(file, map_location=map_location, weights_only=False, **options)
-    except (OSError, MemoryError):
+    except OSError:
         raise
     # What a damaged file raises depends on where the damage is.
     except Exception as error:

@@ -202,15 +202,27 @@ def _encode(text: str, encoding: str = 'latin1') -> bytes:
 def _tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> torch.Tensor:
     """A tensor without the hooks on its gradient; a third value of the rest is its metadata."""
     requires_grad, _, *metadata = rest or (False, None)
+    _check_extent(storage, offset, size, stride, storage.dtype)
     return torch._utils._rebuild_tensor_v2(
         storage, offset, size, stride, requires_grad, OrderedDict(), *metadata
     )
 
 
-def _tensor_with_dtype(*arguments: Any) -> torch.Tensor:
+def _check_extent(storage: Any, offset: int, size: Any, stride: Any, dtype: torch.dtype) -> None:
+    """Torch would enlarge a storage that is too small for its tensor, without any content."""
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if all(size) and (last + 1) * dtype.itemsize > storage._untyped_storage.nbytes():
+        raise pickle.UnpicklingError('a tensor is larger than its data')
+
+
+def _tensor_with_dtype(
+    storage: Any, offset: int, size: Any, stride: Any, grad: bool, _: Any, dtype: Any, *rest: Any
+) -> torch.Tensor:
     """As :func:`_tensor` for the unsigned dtypes, which have no storage type of their own."""
-    head, rest = arguments[:5], arguments[6:]
-    return torch._utils._rebuild_tensor_v3(*head, OrderedDict(), *rest)
+    _check_extent(storage, offset, size, stride, dtype)
+    return torch._utils._rebuild_tensor_v3(
+        storage, offset, size, stride, grad, OrderedDict(), dtype, *rest
+    )
 
 
 def _parameter(data: torch.Tensor, requires_grad: bool, *_: Any) -> torch.nn.Parameter:

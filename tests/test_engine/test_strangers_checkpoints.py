@@ -53,11 +53,17 @@ def state_of(target, name):
     return b'\x80\x02' + target + b'N}' + text(name) + text('x') + b's\x86b.'
 
 
-def write_program(path, program):
-    """A checkpoint whose pickle is a program written by hand."""
-    torch.save({}, path)
+def program_of(path):
+    """The pickle of a checkpoint, and everything in the file."""
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
+    return next(content for name, content in contents.items() if 'data.pkl' in name), contents
+
+
+def write_program(path, program, saved=()):
+    """A checkpoint whose pickle is a program written by hand, beside what was saved in truth."""
+    torch.save(saved, path)
+    _, contents = program_of(path)
     with zipfile.ZipFile(path, 'w') as archive:
         for name, content in contents.items():
             archive.writestr(name, program if name.endswith('data.pkl') else content)
@@ -128,9 +134,7 @@ def test_a_pickle_can_change_and_call_nothing(tmp_path, program):
 def test_functions_that_a_history_brings_along_are_dropped(tmp_path):
     history = HistoryBuffer([1.0, 3.0], [1, 1])
     torch.save({'a': history}, tmp_path / 'a.pth')
-    with zipfile.ZipFile(tmp_path / 'a.pth') as archive:
-        (name,) = (n for n in archive.namelist() if n.endswith('data.pkl'))
-        program = archive.read(name)
+    program, _ = program_of(tmp_path / 'a.pth')
     swapped = program.replace(text('mean'), text('maxx'), 1)
     assert swapped != program
     loaded = read_checkpoint(write_program(tmp_path / 'b.pth', swapped))['a']
@@ -167,6 +171,7 @@ PLAIN = {
         torch.tensor([True]),
         torch.tensor(2.0, dtype=torch.float64),
         torch.tensor([1 + 2j]),
+        *(torch.ones(3, dtype=torch.uint16) for _ in [0] if hasattr(torch, 'uint16')),
     ],
     'numpy': [
         np.float64(0.5),
@@ -295,6 +300,15 @@ def test_the_tool_takes_a_trusted_file(tool, tmp_path, tiny_seg, shapes_root):
     cfg = load_config(tiny_seg, ['trust_checkpoint=True'])
     cfg.load_from = str(tmp_path / 'a.pth')
     check_weights(cfg, training=False)
+
+
+def test_a_tensor_cannot_be_larger_than_its_data(tmp_path):
+    saved = {'a': torch.ones(100)}
+    torch.save(saved, tmp_path / 'a.pth')
+    program, _ = program_of(tmp_path / 'a.pth')
+    larger = program.replace(b'Kd\x85', b'M\xe8\x03\x85')  # 1,000
+    assert larger != program
+    refusal(write_program(tmp_path / 'b.pth', larger, saved), 'larger than its data')
 
 
 def test_a_user_who_forces_weights_only_can_read_as_well(tmp_path, monkeypatch):
