@@ -26,6 +26,26 @@ _LOCAL_RANK_VARIABLES = {
 _REPORT_SECONDS = 30
 
 
+#: What PyTorch says, and the answer.
+_PYTORCH_ERRORS = {
+    r'Expected more than 1 value per channel when training': (
+        'a batch holds one image, and a BatchNorm layer met a map of one pixel, of which it cannot '
+        'take statistics: the last batch is smaller than the others, '
+        '--cfg-options train_dataloader.drop_last=True, or all are, '
+        '--cfg-options train_dataloader.batch_size=2.'
+    ),
+    r'Expected to have finished reduction in the prior iteration': (
+        'some parameters take no part in the loss, which training in several processes does not '
+        'allow by default: --cfg-options find_unused_parameters=True, or take the layers that are '
+        'not used out of the model.'
+    ),
+    r'Target -?\d+ is out of bounds': (
+        'a mask or label holds a value that is no class of the head: '
+        'python tools/misc/verify_dataset.py CONFIG names the files.'
+    ),
+}
+
+
 class UserError(Exception):
     """An error that the user can fix; the message is a whole sentence that says how.
 
@@ -84,11 +104,11 @@ def set_local_rank(launcher: str, given: int | None = None) -> None:
 def explain_errors() -> Iterator[None]:
     """Translates errors of MMEngine and the toolboxes that have a cause in the config or the data.
 
-    Translated are a type that is not registered and an argument that a type does not take.
-    Whatever else fails keeps its exception and traceback.
+    Translated are a type that is not registered, an argument that a type does not take, and errors
+    of PyTorch that a setting avoids. Whatever else fails keeps its exception and traceback.
 
     Raises:
-        UserError: In place of a ``KeyError`` or ``TypeError`` of a registry.
+        UserError: In place of the error, whose first line it quotes.
     """
     try:
         yield
@@ -102,6 +122,14 @@ def explain_errors() -> Iterator[None]:
             raise
         reason = str(error).splitlines()[0].rstrip('.')
         raise UserError(f'the config does not fit the code: {reason}.') from error
+    except (ValueError, RuntimeError, IndexError) as error:
+        if isinstance(error, UserError):
+            raise
+        for pattern, answer in _PYTORCH_ERRORS.items():
+            if re.search(pattern, str(error)):
+                quoted = re.split(r'(?<=\w)[.\n]', str(error).strip())[0]
+                raise UserError(f'{answer} (PyTorch: {quoted})') from error
+        raise
 
 
 def _unknown_type(message: str) -> str | None:

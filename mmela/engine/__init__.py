@@ -5,6 +5,7 @@
 >>> engine.train(cfg)                                                     # doctest: +SKIP
 """
 
+from mmela.engine.checkpoints.resume import use_resume
 from mmela.engine.checks import check_data
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_weights
@@ -14,7 +15,6 @@ from mmela.engine.flags import (
     keep_predictions,
     use_amp,
     use_auto_scale_lr,
-    use_resume,
     use_tta,
 )
 from mmela.engine.test import test

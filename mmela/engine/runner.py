@@ -19,12 +19,14 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmela.engine.broken_samples import name_broken_files
-from mmela.engine.data_order import make_resumable
+from mmela.engine.checkpoints.checkpoint_hook import SafeCheckpointHook
+from mmela.engine.checkpoints.resume_hook import ResumeHook
+from mmela.engine.data.broken_samples import name_broken_files
+from mmela.engine.data.order import make_resumable
+from mmela.engine.data.resumable_hook import ResumableDataHook
 from mmela.engine.hooks.finite_loss import FiniteLossHook
 from mmela.engine.hooks.frozen import FrozenPluginsHook
 from mmela.engine.hooks.load_report_hook import LoadReportHook
-from mmela.engine.hooks.resumable_data import ResumableDataHook
 from mmela.engine.hooks.signals import detach_worker
 from mmela.engine.log import log_once
 from mmela.errors import UserError
@@ -104,6 +106,8 @@ def build_runner(cfg: Config) -> MMEngineRunner:
     runner.register_hook(LoadReportHook())
     runner.register_hook(FrozenPluginsHook())
     runner.register_hook(FiniteLossHook())
+    runner.register_hook(ResumeHook())
+    SafeCheckpointHook.replace_in(runner)
     return runner
 
 

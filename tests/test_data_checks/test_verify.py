@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mmela.commands.verify import verify
 from mmela.engine import load_config
-from mmela.engine.verify import verify
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / 'shared' / 'data'

@@ -8,8 +8,8 @@ import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import DataLoader, Dataset
 
-from mmela.engine.data_order import EndlessIterator, make_resumable
-from mmela.engine.randomness import Sample, load_samples, seed_step
+from mmela.engine.data.order import EndlessIterator, make_resumable
+from mmela.engine.data.randomness import Sample, load_samples, seed_step
 from mmela.errors import UserError
 
 
@@ -129,7 +129,7 @@ def test_several_processes_augment_as_one_does(monkeypatch):
         expected.update({tuple(row[:2].tolist()): None for row in batch})
     seen = {}
     for rank in range(2):
-        for module in ('mmela.engine.data_order', 'mmengine.dataset.sampler'):
+        for module in ('mmela.engine.data.order', 'mmengine.dataset.sampler'):
             monkeypatch.setattr(f'{module}.get_dist_info', lambda rank=rank: (rank, 2))
         batches = EndlessIterator(dataloader(InfiniteSampler), 0)
         for _ in range(5):

@@ -41,7 +41,7 @@ def main() -> int:
     """
     args = parse_args()
     from mmela import engine
-    from mmela.engine.verify import verify
+    from mmela.commands.verify import verify
 
     with engine.exit_on_user_error():
         cfg = engine.load_config(args.config, args.cfg_options)

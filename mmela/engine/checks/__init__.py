@@ -20,6 +20,7 @@ from mmela.engine.checks.environment import check_packages
 from mmela.engine.checks.plugins import check_plugins
 from mmela.engine.checks.settings import check_precision, check_required_keys
 from mmela.engine.checks.weights import check_weights
+from mmela.engine.checks.work_dir import check_work_dir
 
 Check = Callable[[Config, Sequence[str]], None]
 
@@ -28,6 +29,7 @@ DATA_CHECKS: tuple[Check, ...] = (check_paths, check_class_folders, check_topk)
 #: Every check in the order in which they run. Before `check_packages` no toolbox is imported.
 CHECKS: tuple[Check, ...] = (
     check_required_keys,
+    check_work_dir,
     *DATA_CHECKS,
     check_packages,
     check_precision,

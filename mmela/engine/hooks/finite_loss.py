@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmela.engine.agreement import disconnect, first_said, highest
+from mmela.engine.hooks.agreement import disconnect, first_said, highest
 from mmela.engine.hooks.load_report_hook import unwrap
 from mmela.errors import UserError, cause_of
 

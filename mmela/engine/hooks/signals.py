@@ -19,7 +19,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
-from mmela.engine.agreement import disconnect, highest
+from mmela.engine.hooks.agreement import disconnect, highest
 
 SIGNALS = [
     getattr(signal, name) for name in ('SIGTERM', 'SIGINT', 'SIGUSR1') if hasattr(signal, name)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmela.engine.file_faults import encoding_fault
+from mmela.engine.data.file_faults import encoding_fault
 
 #: Counts up when summaries hold something else.
 _VERSION = 1

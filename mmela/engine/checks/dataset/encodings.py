@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mmela.engine.checks.dataset.data_sets import DataSet
 from mmela.engine.checks.dataset.findings import Finding, listed
-from mmela.engine.file_faults import encoding_fault
+from mmela.engine.data.file_faults import encoding_fault
 
 
 def check_list_file(dataset: DataSet) -> Iterator[Finding]:

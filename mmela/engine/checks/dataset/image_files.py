@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mmela.engine.checks.dataset.data_sets import DataSet, Sample
 from mmela.engine.checks.dataset.findings import Finding, listed
-from mmela.engine.file_faults import Header, decode, file_fault, read_header
+from mmela.engine.data.file_faults import Header, decode, file_fault, read_header
 
 #: 16 bits become 8 by leaving out the lower ones: a value below is black.
 _FIRST_VISIBLE = 256

@@ -10,7 +10,7 @@ import numpy as np
 from mmela.engine.checks.dataset.data_sets import DataSet
 from mmela.engine.checks.dataset.findings import Finding, listed
 from mmela.engine.checks.dataset.image_files import ImageRecord, loaded_size
-from mmela.engine.file_faults import decode, file_fault, read_header
+from mmela.engine.data.file_faults import decode, file_fault, read_header
 
 #: Makes a finding of masks, a text on them, and whether it is a fault.
 _Report = Callable[..., Finding]

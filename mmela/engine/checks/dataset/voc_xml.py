@@ -12,7 +12,7 @@ from mmela.engine.checks.dataset.class_names import compare_names
 from mmela.engine.checks.dataset.coco_json import kinds_of_box
 from mmela.engine.checks.dataset.data_sets import DataSet, Sample
 from mmela.engine.checks.dataset.findings import Finding, listed
-from mmela.engine.file_faults import encoding_fault, file_fault
+from mmela.engine.data.file_faults import encoding_fault, file_fault
 from mmela.errors import did_you_mean
 
 _TEXTS = {

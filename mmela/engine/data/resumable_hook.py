@@ -12,9 +12,9 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
-from mmela.engine.data_order import EndlessIterator, ResumableBatches
+from mmela.engine.data.order import EndlessIterator, ResumableBatches
 from mmela.engine.hooks.load_report_hook import unwrap
-from mmela.engine.randomness import seed_step
+from mmela.engine.data.randomness import seed_step
 
 #: Where a checkpoint's meta holds what the batch augmentations remember.
 _META_KEY = 'data_preprocessor'

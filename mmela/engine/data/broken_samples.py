@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mmela.engine.file_faults import decode, file_fault
+from mmela.engine.data.file_faults import decode, file_fault
 from mmela.errors import UserError
 
 _PATHS = (('img_path', 'image'), ('seg_map_path', 'mask'))

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.dist import get_dist_info
 from torch.utils.data import DataLoader, IterableDataset
 
-from mmela.engine.randomness import Sample, load_samples
+from mmela.engine.data.randomness import Sample, load_samples
 from mmela.errors import UserError
 
 
