@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from mmela.engine.config import scope_of
+from mmela.engine.toolboxes import scope_of
 from mmela.errors import UserError
 
 #: Objects per image in detection.

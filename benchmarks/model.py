@@ -25,7 +25,7 @@ from mmela.analysis.input_shape import input_shape
 from mmela.attentions.base import Attention
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.plugins import check_plugins
-from mmela.engine.config import scope_of
+from mmela.engine.toolboxes import scope_of
 from mmela.errors import UserError, explain_errors
 from mmela.ops import recompute_outputs
 

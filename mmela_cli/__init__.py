@@ -19,6 +19,7 @@ COMMANDS = {
     'predict': 'run a checkpoint on images',
     'look': 'draw attention maps and class activation maps',
     'export': 'write a checkpoint as ONNX',
+    'verify': 'check every file of the data sets of a config',
     'attend': 'write a config that adds attention to a network',
     'flops': 'print parameters and FLOPs with and without attention',
     'doctor': 'check the environment',

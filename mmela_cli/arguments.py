@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 
 def add_config(parser: argparse.ArgumentParser, example: str) -> None:
@@ -19,20 +18,25 @@ def add_config(parser: argparse.ArgumentParser, example: str) -> None:
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Adds ``CHECKPOINT``."""
+    """Adds ``CHECKPOINT`` and ``--trust-checkpoint``."""
     parser.add_argument('checkpoint', help='checkpoint file or URL')
+    add_trust(parser)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds what train and test have in common."""
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--local_rank', '--local-rank', type=int)
     parser.add_argument('--no-data-check', action='store_true', help='skip the check of the data')
 
 
-def set_local_rank(args: argparse.Namespace) -> None:
-    """Sets ``LOCAL_RANK`` as torchrun's older versions pass it, by argument."""
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--trust-checkpoint``."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run the code that a checkpoint may hold; only for files whose author you trust',
+    )
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:

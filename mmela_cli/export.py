@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         from mmela import engine
         from mmela.commands.export import export
     with engine.exit_on_user_error():
+        cfg = engine.load_config(args.config, args.cfg_options)
+        cfg.trust_checkpoint = args.trust_checkpoint
         exported = export(
-            engine.load_config(args.config, args.cfg_options),
+            cfg,
             args.checkpoint,
             args.out,
             dynamic=args.dynamic,

@@ -59,10 +59,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         from mmela.commands.look import Looker, look, pointing_score
     with engine.exit_on_user_error():
         cfg = engine.load_config(args.config, args.cfg_options)
+        cfg.trust_checkpoint = args.trust_checkpoint
         networks = {args.checkpoint: Looker(cfg, args.checkpoint, args.device)}
         if args.compare:
             config, checkpoint = args.compare
             other = engine.load_config(config, args.cfg_options)
+            other.trust_checkpoint = args.trust_checkpoint
             networks[checkpoint] = Looker(other, checkpoint, args.device)
         if args.dataset:
             for name, network in networks.items():

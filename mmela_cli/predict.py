@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         from rich.progress import track
 
         cfg = engine.load_config(args.config, args.cfg_options)
+        cfg.trust_checkpoint = args.trust_checkpoint
         images = find_images(args.inputs)
         results = []
         found = predict(

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from mmela_cli import mmela_imports
-from mmela_cli.arguments import add_checkpoint, add_config, add_run, set_local_rank
+from mmela_cli.arguments import add_checkpoint, add_config, add_run
 
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -37,11 +37,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         The exit status; 2 after a user error.
     """
     args = build_parser(prog).parse_args(argv)
-    set_local_rank(args)
     with mmela_imports():
         from mmela import engine
+    engine.set_local_rank(args.launcher, args.local_rank)
     with engine.exit_on_user_error(args.launcher):
         cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        if args.trust_checkpoint:
+            cfg.trust_checkpoint = True
         if args.show or args.show_dir:
             engine.draw_predictions(cfg, args.show, args.show_dir, args.wait_time)
         if args.out is not None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from mmela_cli import mmela_imports
-from mmela_cli.arguments import add_config, add_run, set_local_rank
+from mmela_cli.arguments import add_config, add_run, add_trust
 
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -27,6 +27,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar='CHECKPOINT',
         help='resume from a checkpoint; without a value, from the latest in the work dir',
     )
+    add_trust(parser)
     add_run(parser)
     return parser
 
@@ -38,11 +39,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         The exit status; 2 after a user error.
     """
     args = build_parser(prog).parse_args(argv)
-    set_local_rank(args)
     with mmela_imports():
         from mmela import engine
+    engine.set_local_rank(args.launcher, args.local_rank)
     with engine.exit_on_user_error(args.launcher):
         cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        if args.trust_checkpoint:
+            cfg.trust_checkpoint = True
         if args.amp:
             engine.use_amp(cfg)
         if args.auto_scale_lr:

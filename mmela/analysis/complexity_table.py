@@ -51,7 +51,8 @@ def format_table(results: Mapping[str, Complexity], style: str = 'text') -> str:
         return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+        '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in rows
     ]
     return '\n'.join([*lines, _NOTE])
 

@@ -7,6 +7,8 @@ import warnings
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from mmela.errors import ConfigError
 
 
@@ -24,7 +26,7 @@ def check_count(name: str, value: Any) -> int:
         ConfigError: If it is anything else.
     """
     try:
-        count = 0 if isinstance(value, bool) else operator.index(value)
+        count = 0 if isinstance(value, (bool, np.bool_)) else operator.index(value)
     except TypeError:
         count = 0
     if count < 1:

@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
 from mmela.commands.predict import _names_for, find_images
+from mmela.engine.checkpoints.reading import checkpoints_as_data
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_checkpoint
 from mmela.engine.toolboxes import scope_of
@@ -39,7 +40,8 @@ class Looker:
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
-        check_checkpoint(checkpoint)
+        trust = cfg.get('trust_checkpoint', False)
+        check_checkpoint(checkpoint, trust=trust)
         check_environment(scope_of(cfg))
         init_default_scope(scope_of(cfg))
         node = cfg.model.copy()
@@ -47,7 +49,8 @@ class Looker:
         if 'data_preprocessor' in cfg:
             node.setdefault('data_preprocessor', cfg.data_preprocessor)
         self.model = revert_sync_batchnorm(MODELS.build(node))
-        loaded = load_checkpoint(self.model, checkpoint, map_location='cpu')
+        with checkpoints_as_data(trust):
+            loaded = load_checkpoint(self.model, checkpoint, map_location='cpu')
         self.model.dataset_meta = loaded.get('meta', {}).get('dataset_meta')
         self.model.to(device or get_device()).eval()
         self.cfg = cfg

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 
+from mmela.engine.checkpoints.reading import checkpoints_as_data
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_checkpoint
 from mmela.engine.toolboxes import scope_of
@@ -56,14 +57,16 @@ def predict(
         UserError: If an input is no image, the checkpoint is none, or the toolbox is missing.
     """
     images = find_images(inputs)
-    check_checkpoint(checkpoint)
+    trust = cfg.get('trust_checkpoint', False)
+    check_checkpoint(checkpoint, trust=trust)
     scope = scope_of(cfg)
     check_environment(scope)
     if scope not in _PREDICTORS:
         raise UserError(
             f'expected a config of detection, segmentation or classification, got one of {scope}.'
         )
-    predictor = _PREDICTORS[scope](cfg, checkpoint, device, score_thr)
+    with checkpoints_as_data(trust):
+        predictor = _PREDICTORS[scope](cfg, checkpoint, device, score_thr)
     names = _names_for(images)
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]

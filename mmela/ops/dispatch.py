@@ -1,8 +1,10 @@
-"""One entry to the layer: chooses the implementation for the input at hand."""
+"""The entry to the layer: chooses the implementation for the input."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -11,17 +13,11 @@ from torch.autograd import forward_ad
 from torch.nn import Parameter
 
 from mmela.errors import ConfigError
-from mmela.ops.fused import unavailable
 from mmela.ops.lean import ela_lean
 from mmela.ops.recompute import note_output
 from mmela.ops.reference import ela_reference
 
 Fused = bool | Literal['auto']
-
-if hasattr(torch.library, 'custom_op'):
-    from mmela.ops.fused.library import ela_operator
-else:  # torch before 2.4: `unavailable` says so
-    ela_operator = ela_reference
 
 
 def ela(
@@ -39,44 +35,48 @@ def ela(
 ) -> Tensor:
     """Efficient Local Attention as a function (paper, section 3.3).
 
+    In eager mode one autograd function computes the layer, :func:`mmela.ops.ela_lean`. Whatever
+    reads or transforms the program gets the formula in standard operators, whatever ``fused`` is:
+    ``torch.compile``, ``torch.export``, ONNX export, ``torch.jit.trace``, ``torch.func``,
+    forward-mode differentiation, tensor subclasses and the meta device.
+
     Args:
         x: Feature map of shape (N, C, H, W).
         conv_weight: Weight of the convolution that both axes share, shape (C, C // groups, k)
             with k odd.
         gn_weight: Weight of the normalisation that both axes share, shape (C,).
         gn_bias: Its bias, shape (C,).
-        scale: Optional factor per channel of the attended map, shape (C,).
+        scale: Optional factor per channel of the weighed map, shape (C,).
         groups: Groups of the convolution.
         num_groups: Groups of the normalisation.
-        residual: Whether ``x`` is added to the attended map.
+        residual: Whether ``x`` is added to the weighed map.
         eps: Added to the variance of a group.
-        fused: ``'auto'`` takes the fused kernels on CUDA where they can serve the map, ``False``
-            never, ``True`` insists on them. Tracers and exporters get the plain formula in any
-            case.
+        fused: ``True`` runs the passes over the map as Triton kernels, ``False`` in PyTorch.
+            ``'auto'`` takes the kernels where a measurement on a GPU is committed that shows
+            them right and faster. There is none so far, so ``'auto'`` is ``False``.
 
     Returns:
         ``[x +] [scale *] x * y_h * y_w``: shape, dtype, device and memory format of ``x``.
 
     Raises:
-        ConfigError: If ``fused=True`` cannot be had for this input, or the kernel size is even.
+        ConfigError: If ``fused=True`` and the kernels cannot run on this input, or if the kernel
+            size is even.
     """
     parameters = [p for p in (conv_weight, gn_weight, gn_bias, scale) if p is not None]
-    compiling = _is_compiling()
-    # Fake tensors and other kinds have no memory that a kernel could read, but operators.
-    eager = not compiling and all(type(t) in (Tensor, Parameter) for t in (x, *parameters))
-    implementation: Callable[..., Tensor]
-    if _is_exported() or _is_transformed(compiling):
-        implementation = ela_reference
-    elif conv_weight.size(2) % 2 == 0:
-        raise ConfigError(
-            'The convolution of ELA needs an odd kernel size, and conv_weight has '
-            f'{conv_weight.size(2)} taps.'
-        )
-    elif _takes_kernels(x, conv_weight, groups, num_groups, fused, eager):
-        implementation = _ela_fused() if eager else ela_operator
+    exporting = _is_exporting()
+    eager = not (exporting or _is_compiling() or x.is_meta or _is_transformed()) and all(
+        type(t) in (Tensor, Parameter) for t in (x, *parameters)
+    )
+    if not eager:
+        implementation: Callable[..., Tensor] = ela_reference
+    elif fused is True:
+        implementation = _with_kernels(x, parameters)
     else:
-        # A compiler fuses the plain formula better than a backward it cannot see into.
-        implementation = ela_lean if eager else ela_reference
+        implementation = ela_lean
+    if not exporting and conv_weight.size(2) % 2 == 0:
+        raise ConfigError(
+            f'ELA: expected conv_weight with an odd kernel size, got {conv_weight.size(2)}.'
+        )
 
     def compute(x: Tensor) -> Tensor:
         return implementation(
@@ -97,60 +97,72 @@ def ela(
     return out
 
 
-def _takes_kernels(
-    x: Tensor, conv_weight: Tensor, groups: int, num_groups: int, fused: Fused, eager: bool
-) -> bool:
-    if fused is False or (fused == 'auto' and not x.is_cuda):
-        return False
-    reason = unavailable(x, conv_weight, groups, num_groups, probe=eager)
-    if reason is not None and fused is True:
+def kernels_unavailable(x: Tensor) -> str | None:
+    """Why the Triton kernels cannot run on a map.
+
+    Args:
+        x: Feature map of shape (N, C, H, W).
+
+    Returns:
+        A clause for an error message, or None where they can run.
+    """
+    try:
+        import triton
+    except Exception as error:  # a broken installation raises anything
+        return f'Triton cannot be imported ({error}); pip install "triton>=3.2" installs it'
+    if tuple(int(part) for part in triton.__version__.split('.')[:2]) < (3, 2):
+        return f'they need Triton 3.2 or newer, got {triton.__version__}'
+    if not x.is_cuda and not (x.is_cpu and os.environ.get('TRITON_INTERPRET') == '1'):
+        return f'they run on CUDA devices, and the map is on {x.device}'
+    if x.is_cuda and torch.version.cuda and torch.cuda.get_device_capability(x.device) < (8, 0):
+        return f'{torch.cuda.get_device_name(x.device)} is older than compute capability 8.0'
+    _, channels, height, width = x.shape
+    longest = max(height, width)
+    if longest > 2**20 or max(4 * height * width, channels * longest) >= 2**31:
+        return f'their 32-bit indices do not cover a map of shape {tuple(x.shape)}'
+    if x.dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        return f'they take maps of floating point numbers, and this one is {x.dtype}'
+    return None
+
+
+def _with_kernels(x: Tensor, parameters: list[Tensor]) -> Callable[..., Tensor]:
+    cause = kernels_unavailable(x)
+    if cause is None and any(p.device != x.device for p in parameters):
+        cause = f'the map is on {x.device}, and parameters are on another device'
+    if cause is not None:
         raise ConfigError(
-            f"fused=True asks for the fused kernels, but {reason}; fused='auto' takes them where "
-            'they can be had.'
+            f"fused=True asks for the Triton kernels, but {cause}; fused='auto' or False runs "
+            'without them.'
         )
-    return reason is None
+    from mmela.ops import triton_passes  # Triton is imported when the kernels are asked for
 
-
-def _ela_fused() -> Any:
-    # Triton is imported when the first map asks for it, not with mmela.
-    from mmela.ops.fused.autograd import ela_fused
-
-    return ela_fused
+    return partial(ela_lean, passes=triton_passes)
 
 
 def _never() -> bool:
     return False
 
 
-# `torch.compiler.is_compiling` came with torch 2.3, `is_exporting` with 2.7; mmela runs beside
-# older ones too.
+# `torch.compiler.is_compiling` came with torch 2.3, `is_exporting` with 2.7; mmela also runs on
+# older ones.
 _compiler = getattr(torch, 'compiler', None)
 _is_compiling: Callable[[], bool] = getattr(_compiler, 'is_compiling', _never)
-_is_exporting: Callable[[], bool] = getattr(_compiler, 'is_exporting', _never)
+_is_torch_export: Callable[[], bool] = getattr(_compiler, 'is_exporting', _never)
 
 
-def _is_exported() -> bool:
-    """Whether a tracer or exporter is reading the program.
+def _is_exporting() -> bool:
+    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or _is_torch_export()
 
-    They need the plain formula, which consists of standard operators.
+
+def _is_transformed() -> bool:
+    """Whether ``torch.func`` or forward-mode differentiation is at work.
+
+    They cannot look into a hand-written backward, and differentiate the formula.
     """
-    # The flag behind `is_exporting`: compilers before torch 2.12 take the function for true.
-    exporting = getattr(_compiler, '_is_exporting_flag', None)
-    if exporting is None:
-        exporting = _is_exporting()
-    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or exporting
+    return forward_ad._current_level >= 0 or _transform_stack() is not None
 
 
-def _is_transformed(compiling: bool) -> bool:
-    """Whether a transform of ``torch.func`` or forward-mode differentiation is at work.
-
-    They cannot look into a hand-written backward, and differentiate the formula. While a compiler
-    traces, the stack of transforms is no answer; those of forward mode show all the same.
-    """
-    return forward_ad._current_level >= 0 or (not compiling and _transform_stack() is not None)
-
-
-try:  # not public, and the only way to tell
+try:  # not public, but there is no other test
     _transform_stack: Callable[[], Any] = torch._C._functorch.peek_interpreter_stack
 except AttributeError:
 

@@ -1,4 +1,4 @@
-"""Gradients by the plain formula, where a backward that is written out cannot serve."""
+"""Gradients by the formula, for what a hand-written backward cannot do."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mmela.ops.reference import ela_reference
 
 
 def wants_formula(grad: Tensor) -> bool:
-    """Whether a gradient has to go through the formula.
+    """Whether a gradient has to be computed by the formula.
 
-    That is where a graph of the result is asked for (``create_graph=True``), and under ``vmap``
-    (``is_grads_batched=True``), where ``grad`` is many gradients that no kernel can read.
+    That is the case for ``create_graph=True``, and under ``vmap`` (``is_grads_batched=True``),
+    where ``grad`` stands for a batch of gradients that no kernel can read.
     """
     return torch.is_grad_enabled() or any(is_batched(grad) for is_batched in _IS_BATCHED)
 
@@ -23,17 +23,20 @@ def wants_formula(grad: Tensor) -> bool:
 def formula_gradients(
     grad: Tensor, inputs: Sequence[Tensor | None], wanted: Sequence[bool], **options: Any
 ) -> tuple[Tensor | None, ...]:
-    """The gradients by the formula, as a graph that can be differentiated again if that is asked.
+    """Gradients of the formula; differentiable again under ``create_graph=True``.
 
     Args:
-        grad: Gradient of a layer's output.
+        grad: Gradient of the layer's output.
         inputs: The map and the four parameters.
-        wanted: Whether the gradient of each is asked for; None takes the place of the others.
+        wanted: Whether the gradient of each input is needed.
         **options: Of :func:`mmela.ops.ela_reference`.
+
+    Returns:
+        One gradient for each input, None where it is not needed.
     """
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        # Views: hooks of the tensors themselves are called by autograd, behind this and once.
+        # Views, so that hooks on the inputs run once, when autograd accumulates what is returned.
         views: list[Any] = [None if t is None else t.view_as(t) for t in inputs]
         out = ela_reference(*views, **options)
         leaves = [view for view, wants in zip(views, wanted, strict=True) if wants]
@@ -42,7 +45,7 @@ def formula_gradients(
 
 
 def _questions(*names: str) -> list[Callable[[Tensor], bool]]:
-    # Not public, and the only way to tell; those that a version of PyTorch lacks are left out.
+    # Not public, but there is no other test for a batched tensor.
     functorch = getattr(torch._C, '_functorch', None)
     return [getattr(functorch, name) for name in names if hasattr(functorch, name)]
 

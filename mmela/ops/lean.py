@@ -1,21 +1,25 @@
-"""Efficient Local Attention that keeps nothing of full size but its input for backward.
+"""Efficient Local Attention as one autograd function that keeps no map but its input.
 
-Autograd records the formula step by step and so saves the map times ``y_h`` besides ``x``, and
-makes about eighteen passes over full maps in backward. Here one function holds the whole layer:
-it saves ``x``, strips and the parameters, and writes the gradient of ``x`` into one buffer. The
-passes over the map are in :mod:`mmela.ops.blocks`, the work on strips is in
-:mod:`mmela.ops.strip_gates`.
+Autograd records the formula step by step: it saves the map times ``y_h`` besides ``x``, and makes
+about eighteen passes over full maps in backward. Here one function holds the whole layer. It saves
+``x``, strips and the parameters, and writes the gradient of ``x`` into one buffer.
+
+The layer consists of strips, which :mod:`mmela.ops.strip_gates` computes on any device, and of four
+passes over the full map: ``strip_means`` and ``weigh`` forward, ``product_sums`` and
+``map_gradient`` backward. There are two sets of passes with the same functions,
+:mod:`mmela.ops.map_passes` in PyTorch and :mod:`mmela.ops.triton_passes` as Triton kernels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmela.ops import blocks
+from mmela.ops import map_passes
 from mmela.ops.formula_gradients import formula_gradients, wants_formula
 from mmela.ops.reference import ela_reference, has_groups_of_one, without_autocast
 from mmela.ops.strip_gates import StripConvolution, StripGates, StripPair
@@ -32,21 +36,37 @@ def ela_lean(
     num_groups: int,
     residual: bool = False,
     eps: float = 1e-5,
+    passes: ModuleType = map_passes,
 ) -> Tensor:
     """Efficient Local Attention with a hand-written backward.
 
     Where a graph of the gradient is asked for (``create_graph=True``), and under ``vmap``, the
-    gradient is that of the plain formula. Some of its sums are products of matrices, whose
-    precision in float32 is what ``torch.set_float32_matmul_precision`` says.
+    gradient is that of the formula. Some sums of the PyTorch passes are matrix products, whose
+    precision in float32 follows ``torch.set_float32_matmul_precision``.
 
-    Arguments and result as in :func:`mmela.ops.ela`.
+    Args:
+        x: Feature map of shape (N, C, H, W).
+        conv_weight: Shape (C, C // groups, k).
+        gn_weight: Shape (C,).
+        gn_bias: Shape (C,).
+        scale: Shape (C,), or None.
+        groups: Groups of the convolution.
+        num_groups: Groups of the normalisation.
+        residual: Whether ``x`` is added.
+        eps: Added to the variance of a group.
+        passes: The passes over the full map: :mod:`mmela.ops.map_passes` or
+            :mod:`mmela.ops.triton_passes`.
+
+    Returns:
+        As :func:`mmela.ops.ela`.
     """
     parameters = (conv_weight, gn_weight, gn_bias, scale)
-    options = _Options(groups, num_groups, residual, eps)
+    formula: dict[str, Any] = dict(groups=groups, num_groups=num_groups, residual=residual, eps=eps)
     _, channels, height, width = x.shape
     if x.numel() == 0 or has_groups_of_one(channels, min(height, width), num_groups):
         # Nothing to save: such a map is empty, or a strip itself.
-        return ela_reference(x, *parameters, **options._asdict())
+        return ela_reference(x, *parameters, **formula)
+    options = _Options(passes, **formula)
     if not torch.is_grad_enabled():
         return _forward(options, x, *parameters)[0]
     out: Tensor = _LeanELA.apply(options, x, *parameters)
@@ -54,6 +74,7 @@ def ela_lean(
 
 
 class _Options(NamedTuple):
+    passes: Any
     groups: int
     num_groups: int
     residual: bool
@@ -68,13 +89,14 @@ def _forward(
     gn_bias: Tensor,
     scale: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The output, and the strips of both axes before and behind the convolution."""
+    """The output, and the strips of both axes before and after the convolution."""
+    passes = options.passes
     pair = StripPair(x.size(2), x.size(3), conv_weight.size(2))
     with without_autocast(x):
-        z, u = StripConvolution(pair, conv_weight, options.groups).forward(*blocks.strip_means(x))
+        z, u = StripConvolution(pair, conv_weight, options.groups).forward(*passes.strip_means(x))
         gates = StripGates(pair, u, gn_weight, gn_bias, options.num_groups, options.eps)
         y_h = gates.h if scale is None else gates.h * scale.to(gates.h.dtype)[:, None]
-        return blocks.weigh(x, y_h.to(x.dtype), gates.w.to(x.dtype), options.residual), z, u
+        return passes.weigh(x, y_h.to(x.dtype), gates.w.to(x.dtype), options.residual), z, u
 
 
 class _LeanELA(torch.autograd.Function):
@@ -99,7 +121,9 @@ class _LeanELA(torch.autograd.Function):
         *inputs, z, u = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
         if wants_formula(grad):
-            return None, *formula_gradients(grad, inputs, wanted, **ctx.options._asdict())
+            formula = ctx.options._asdict()
+            del formula['passes']
+            return None, *formula_gradients(grad, inputs, wanted, **formula)
         with without_autocast(grad):
             return None, *_backward(ctx.options, grad, inputs, z, u, wanted)
 
@@ -112,7 +136,7 @@ def _backward(
     u: Tensor,
     wanted: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of the map and the four parameters; None for those that nobody asks for."""
+    """The gradients of the map and the four parameters; None for those not asked for."""
     x, conv_weight, gn_weight, gn_bias, scale = inputs
     pair = StripPair(x.size(2), x.size(3), conv_weight.size(2))
     gates = StripGates(pair, u, gn_weight, gn_bias, options.num_groups, options.eps)
@@ -120,7 +144,7 @@ def _backward(
     scaled = gates.h if factor is None else gates.h * factor
     y_h, y_w = scaled.to(x.dtype), gates.w.to(x.dtype)  # what the map was multiplied with
 
-    grad_h, grad_w = blocks.product_sums(grad, x, y_h, y_w)
+    grad_h, grad_w = options.passes.product_sums(grad, x, y_h, y_w)
     grad_scale = None
     if factor is not None:
         if wanted[4]:
@@ -132,5 +156,7 @@ def _backward(
     grad_x = None
     if grad_strips is not None:
         grad_z_h, grad_z_w = grad_strips
-        grad_x = blocks.map_gradient(grad, x, y_h, y_w, grad_z_h, grad_z_w, options.residual)
+        grad_x = options.passes.map_gradient(
+            grad, x, y_h, y_w, grad_z_h, grad_z_w, options.residual
+        )
     return grad_x, grad_conv_weight, grad_gn_weight, grad_gn_bias, grad_scale

@@ -1,8 +1,8 @@
-"""Outputs of ELA that are computed again in backward instead of kept for it.
+"""Recompute outputs of ELA in backward instead of keeping them.
 
-The layer itself keeps its input and vectors. But the convolution behind it keeps its own input,
-which is a full map more. Under :func:`recompute_outputs` autograd keeps a note in its place: the
-input that the layer holds anyway, and how to get from there to the output.
+The layer itself keeps its input and vectors. But the convolution behind it keeps the output of the
+layer, another full map. Under :func:`recompute_outputs` autograd keeps a recipe instead: the input,
+which the layer keeps anyway, and how to compute the output from it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _active = threading.local()
 
 
 class _Kept:
-    """A tensor that autograd keeps, and its version then."""
+    """A tensor that autograd keeps, with its version at that time."""
 
     def __init__(self, tensor: Tensor) -> None:
-        # Detached: a node that kept its own output with its graph would keep itself, for ever if
-        # no backward comes. The version is still that of both.
+        # Detached: a node that kept its own output with its graph would keep itself alive, forever
+        # without a backward. Both share one version counter.
         self.tensor, self.version = tensor.detach(), tensor._version
 
     def unpack(self) -> Tensor:
-        # Autograd makes this check itself, but not of what goes through hooks.
+        # Autograd makes this check too, but not for tensors that go through hooks.
         if self.tensor._version != self.version:
             raise RuntimeError(
                 f'a tensor of shape {tuple(self.tensor.shape)} that is needed for the gradient was '
@@ -38,7 +38,7 @@ class _Kept:
 
 
 class _Output(NamedTuple):
-    """An output of a layer as what it is made of."""
+    """An output of a layer, as the recipe for it."""
 
     version: int
     x: _Kept
@@ -47,22 +47,21 @@ class _Output(NamedTuple):
 
     def unpack(self) -> Tensor:
         for parameter in self.parameters:
-            parameter.unpack()  # unchanged since
+            parameter.unpack()  # raises if it was changed
         with torch.no_grad():
             return self.compute(self.x.unpack())
 
 
 @contextmanager
 def recompute_outputs() -> Iterator[None]:
-    """Trades time for memory: operations keep no outputs of ELA for backward.
+    """Trades time for memory: outputs of ELA are not kept for backward.
 
-    What autograd would keep of them inside the block is computed again when backward asks for it,
-    with the same numbers to the bit, at the price of one more forward pass of the layer for each
-    operation that asks. Everything else is kept as always. It is for eager mode: ``torch.compile``
-    plans its memory itself.
+    Outputs that autograd would keep inside the block are recomputed when backward needs them, bit
+    for bit the same, at the cost of one forward pass of the layer for each operation that needs
+    them. Everything else is kept as usual. It works in eager mode; ``torch.compile`` plans its own
+    memory.
 
-    Where a network is trained by MMEngine, ``custom_hooks=[dict(type='mmela.RecomputeHook')]`` in
-    its config does the same.
+    In a config of MMEngine, ``custom_hooks=[dict(type='mmela.RecomputeHook')]`` does the same.
 
     Examples:
         >>> import torch
@@ -77,7 +76,7 @@ def recompute_outputs() -> Iterator[None]:
 
     def pack(tensor: Tensor) -> Any:
         output = outputs.get(tensor)
-        # One that was changed since, by an addition in place, is no output any more.
+        # An output that was changed in place since can no longer be recomputed.
         if output is not None and output.version == tensor._version:
             return output
         return _Kept(tensor)
@@ -93,13 +92,13 @@ def recompute_outputs() -> Iterator[None]:
 def note_output(
     out: Tensor, x: Tensor, parameters: Iterable[Tensor], compute: Callable[[Tensor], Tensor]
 ) -> None:
-    """Says how an output is made, to whatever :func:`recompute_outputs` is active.
+    """Registers how an output is computed, if :func:`recompute_outputs` is active.
 
     Args:
         out: The output.
-        x: The map that it comes from.
-        parameters: What else it comes from.
-        compute: The way from a map to its output, differentiable or not.
+        x: The map that it is computed from.
+        parameters: The other tensors that it is computed from.
+        compute: Computes the output from the map.
     """
     outputs = getattr(_active, 'outputs', None)
     if outputs is not None and out.requires_grad:

@@ -28,9 +28,13 @@ def gate_dtype(x: Tensor) -> torch.dtype:
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """A context in which autocast leaves the operations on a tensor's device alone."""
-    # The meta device, on which networks are built to count parameters, has no autocast.
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+    """A context that disables autocast on the device of a tensor."""
+    if x.is_cpu or x.is_cuda:
+        return torch.autocast(x.device.type, enabled=False)
+    try:
+        return torch.autocast(x.device.type, enabled=False)
+    except RuntimeError:  # a device without autocast: meta, or mps before torch 2.5
+        return nullcontext()
 
 
 def strip_means(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,11 +74,11 @@ def axis_gate(
     Returns:
         The gate, shape (N, C, L), values in (0, 1), dtype of ``z``. PyTorch convolves float32 on
         CUDA in TF32, with 10 bits of mantissa, unless ``torch.backends.cudnn.allow_tf32`` is
-        False; the fused kernels never do.
+        False.
     """
     # Autocast would run the convolution in half precision, whatever the dtype of its input.
     with without_autocast(z):
-        padding = conv_weight.size(-1) // 2
+        padding = int(conv_weight.size(-1)) // 2  # torch 2.1 traces sizes as tensors
         u = F.conv1d(z, conv_weight.to(z.dtype), padding=padding, groups=groups)
         normed = _group_norm(u, num_groups, gn_weight.to(u.dtype), gn_bias.to(u.dtype), eps)
         return torch.sigmoid(normed)
@@ -88,8 +92,13 @@ def has_groups_of_one(channels: int, length: int, num_groups: int) -> bool:
 def _group_norm(z: Tensor, num_groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     if has_groups_of_one(z.size(1), z.size(2), num_groups):
         # One element is its own mean: its normalised value is 0. `nn.GroupNorm` refuses this case
-        # in training; maps of 1x1 meet it. The difference keeps NaN visible and the graph whole.
-        return (z - z) * weight[:, None] + bias[:, None]
+        # for a batch of one; maps of 1x1 meet it. The difference keeps NaN visible and the graph
+        # whole.
+        if not torch.jit.is_tracing():
+            return (z - z) * weight[:, None] + bias[:, None]
+        # A trace records one branch and may run at other sizes. Here is one that is right at all.
+        groups = z.reshape(z.size(0), num_groups, -1)
+        z = (groups - groups.mean(2, keepdim=True)).view_as(z)
     return torch.group_norm(z, num_groups, weight, bias, eps)
 
 
@@ -162,8 +171,8 @@ def ela_reference(
 ) -> Tensor:
     """Efficient Local Attention by the formula, differentiable to any order.
 
-    This is what the other implementations are held against, and what tracing, ONNX export and
-    ``torch.compile`` see. Arguments and result as in :func:`mmela.ops.ela`.
+    The other implementations are tested against it, and tracing, ONNX export and
+    ``torch.compile`` see it. Arguments and result as in :func:`mmela.ops.ela`.
     """
     y_h, y_w = ela_gates(
         x, conv_weight, gn_weight, gn_bias, groups=groups, num_groups=num_groups, eps=eps

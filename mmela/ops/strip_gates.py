@@ -1,13 +1,12 @@
-"""From strips to gates and back: what Efficient Local Attention does with vectors.
+"""From strips to gates, and the gradients back to strips.
 
-On small maps calls are what a layer costs on a CPU. So the strips of both axes go through one
-convolution, those of equal length through one normalisation as well, and backward is written out
-instead of recorded. PyTorch's depthwise convolution is slow there for short strips: its gradient
-with respect to the weight costs several times all the rest of the gate, and where a strip is
-shorter than the kernel (the last stages of a classifier on small images) it takes milliseconds for
-a few thousand numbers. Both are mended by what the convolution is: taps that only ever meet the
-padding are left out, and the gradients are products of matrices where strips are small, else one
-sum a tap. Autocast would make all of it in half precision: whoever calls switches it off.
+On a small map the number of calls decides what a layer costs on a CPU. So the strips of both axes
+share one convolution, strips of equal length also one normalisation, and backward is hand-written.
+PyTorch's depthwise convolution is slow there for short strips: its weight gradient costs several
+times the rest of the gate, and for strips shorter than the kernel (the last stages of a classifier
+on small images) it takes milliseconds for a few thousand numbers. So taps that only ever meet the
+padding are left out, and the gradients are matrix products for small strips and one sum per tap
+for others. The caller disables autocast, which would compute all of it in half precision.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Elements up to which the windows of all strips are laid out at once: they stay in the cache.
+#: The windows of all strips are laid out at once up to this many elements, which fit the cache.
 WINDOW_ELEMENTS = 2**18
 
 
 class StripPair:
-    """How the strips of both axes, (N, C, H) and (N, C, W), go through the gates together.
+    """How the strips of both axes, (N, C, H) and (N, C, W), are processed together.
 
-    Strips of one length are samples: one tensor, (2 N, C, L), serves the whole way. Strips of two
-    lengths are normalised apart; for the convolution they lie behind one another, as
-    (N, C, H + gap + W), with the zeros between them that it would pad with.
+    Strips of equal length are stacked as samples in one tensor, (2 N, C, L). Strips of different
+    lengths are normalised separately; for the convolution they are concatenated as
+    (N, C, H + gap + W), with the zeros of its padding between them.
 
     Args:
         height: H, positive.
@@ -42,16 +41,16 @@ class StripPair:
         self._lengths = [height, self.reach, width]
 
     def to_norm(self, h: Tensor, w: Tensor) -> list[Tensor]:
-        """The strips as the tensors that are normalised, each in one call."""
+        """Strips to the tensors that are normalised, each in one call."""
         return [torch.cat([h, w])] if self._square else [h, w]
 
     def from_norm(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Undoes :meth:`to_norm`."""
+        """The inverse of :meth:`to_norm`."""
         h, w = parts[0].chunk(2) if self._square else parts
         return h, w
 
     def norm_to_conv(self, parts: Sequence[Tensor]) -> Tensor:
-        """What is normalised as the one tensor that is convolved."""
+        """The normalised tensors to the one tensor that is convolved."""
         if self._square:
             return parts[0]
         h, w = parts
@@ -59,7 +58,7 @@ class StripPair:
         return torch.cat([h, gap, w], 2)
 
     def conv_to_norm(self, strips: Tensor) -> list[Tensor]:
-        """Undoes :meth:`norm_to_conv`."""
+        """The inverse of :meth:`norm_to_conv`."""
         if self._square:
             return [strips]
         h, _, w = strips.split(self._lengths, 2)
@@ -67,7 +66,7 @@ class StripPair:
 
 
 class StripConvolution:
-    """The convolution that the strips of both axes share.
+    """The convolution shared by the strips of both axes.
 
     Args:
         pair: The strips.
@@ -103,12 +102,12 @@ class StripConvolution:
 
         Args:
             grad: Gradient of the convolved tensor.
-            z: What :meth:`forward` returned first.
-            of_strips: Whether the gradients of the strips are asked for.
-            of_weight: Whether that of the weight is.
+            z: The first result of :meth:`forward`.
+            of_strips: Whether the gradients of the strips are needed.
+            of_weight: Whether the gradient of the weight is needed.
 
         Returns:
-            The gradients of ``z_h`` and ``z_w``, and of the weight; None where nobody asks.
+            The gradients of ``z_h`` and ``z_w``, and of the weight; None where not needed.
         """
         if not (of_strips or of_weight):
             return None, None
@@ -139,7 +138,7 @@ class StripGates:
 
     Args:
         pair: The strips.
-        u: What the convolution gave for them.
+        u: The convolved strips, in one tensor.
         weight: Of the normalisation, shape (C,).
         bias: Of the normalisation, shape (C,).
         num_groups: Groups of the normalisation, each of more than one element.
@@ -160,7 +159,7 @@ class StripGates:
         eps: float,
     ) -> None:
         self._pair, self._num_groups = pair, num_groups
-        # ATen's own functions read memory as if it were contiguous.
+        # These ATen functions assume contiguous memory.
         self._weight, bias = (p.to(u.dtype).contiguous() for p in (weight, bias))
         self._parts = [part.contiguous() for part in pair.conv_to_norm(u)]
         normed, self._means, self._rstds = zip(
@@ -176,16 +175,16 @@ class StripGates:
     def backward(
         self, grad_h: Tensor, grad_w: Tensor, of_weight: bool, of_bias: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The gradients from those of the gates.
+        """The gradients, given those of the gates.
 
         Args:
-            grad_h: Of the gate along H, shape (N, C, H).
-            grad_w: Of the gate along W, shape (N, C, W).
-            of_weight: Whether the gradient of the weight is asked for.
-            of_bias: Whether that of the bias is.
+            grad_h: Gradient of the gate along H, shape (N, C, H).
+            grad_w: Gradient of the gate along W, shape (N, C, W).
+            of_weight: Whether the gradient of the weight is needed.
+            of_bias: Whether the gradient of the bias is needed.
 
         Returns:
-            The gradients of ``u``, the weight and the bias; None where nobody asks.
+            The gradients of ``u``, the weight and the bias; None where not needed.
         """
         aten = torch.ops.aten
         back = [
@@ -207,10 +206,10 @@ class StripGates:
 
 
 def _depthwise_backward(grad: Tensor, z: Tensor, taps: Tensor) -> tuple[Tensor, Tensor]:
-    """Both gradients of a depthwise convolution as products of matrices.
+    """Both gradients of a depthwise convolution as matrix products.
 
-    What the taps see of ``grad``, its windows (C, taps, N L), is multiplied with the flipped taps
-    for the gradient of the strips, and with the strips for that of the flipped taps.
+    The windows of ``grad``, (C, taps, N L), times the flipped taps are the gradient of the strips;
+    times the strips they are the gradient of the flipped taps.
     """
     n, channels, length = z.shape
     reach = taps.size(2) // 2
@@ -222,10 +221,10 @@ def _depthwise_backward(grad: Tensor, z: Tensor, taps: Tensor) -> tuple[Tensor, 
 
 
 def _depthwise_weight_gradient(grad: Tensor, z: Tensor, reach: int) -> Tensor:
-    """The gradient of a depthwise weight, (C, 1, 2 * reach + 1), without room for windows.
+    """The gradient of a depthwise weight, (C, 1, 2 * reach + 1), without laying out windows.
 
-    The strips of a channel are laid behind one another, zeros between them, and so are their
-    gradients: a tap is then the sum of one product of two long rows, shifted against each other.
+    The strips of a channel are concatenated with zeros between them, and so are their gradients.
+    The gradient of a tap is then the product of two long rows, shifted against each other, summed.
     """
     channels = z.size(1)
     inputs = F.pad(z.transpose(0, 1), (reach, reach)).reshape(channels, -1)

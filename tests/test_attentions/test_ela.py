@@ -1,10 +1,11 @@
-"""The layer: what DESIGN's table and the paper promise, and what it says to a mistake."""
+"""The layer, against the table of the paper; errors for invalid arguments."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -98,7 +99,7 @@ def test_half_precision_layers_keep_the_dtype_of_the_map(convert):
     assert layer.gate(x)[0].dtype == torch.float32
 
 
-def test_the_meta_device_carries_it():
+def test_the_meta_device_works():
     """Networks are built there to count their parameters and FLOPs."""
     with torch.device('meta'):
         assert ELA(64)(torch.randn(2, 64, 8, 6)).shape == (2, 64, 8, 6)
@@ -124,7 +125,7 @@ def test_a_count_that_does_not_divide_falls_to_the_next_divisor(
     assert layer(torch.randn(2, channels, 5, 6)).shape == (2, channels, 5, 6)
 
 
-def test_the_fallback_is_told_once():
+def test_the_fallback_is_warned_of_once():
     with pytest.warns(UserWarning, match='num_groups=24'):
         ELA(144, 'T')
     with warnings.catch_warnings():
@@ -132,37 +133,48 @@ def test_the_fallback_is_told_once():
         ELA(144, 'T')
 
 
-MISTAKES = {
-    'does not divide 144 channels; .*num_groups=24': dict(
-        in_channels=144, variant='T', strict=True
-    ),
-    r"no variant 'X'; the variants are T, B, S, L\.": dict(variant='X'),
-    r"no variant 'b'; .*did you mean 'B'\?": dict(variant='b'),
-    'kernel_size.* odd .*4': dict(kernel_size=4),
-    'kernel_size.* -3': dict(kernel_size=-3),
-    'in_channels.* 0': dict(in_channels=0),
-    'groups.* -2': dict(groups=-2),
-    'num_groups.* 2.5': dict(num_groups=2.5),
-    'groups.* 0': dict(groups=0),
-    'num_groups.* False': dict(num_groups=False),
-    "residual.* 'scale'": dict(residual='scale'),
-    'residual.* 1': dict(residual=1),
-    "fused must be 'auto', True or False, and 'yes'": dict(fused='yes'),
-}
+def test_counts_may_be_of_any_integer_type():
+    numbers = dict(in_channels=64, kernel_size=5, groups=8, num_groups=16)
+    layer = ELA(**{name: np.int64(number) for name, number in numbers.items()})
+    assert (layer.conv.groups, layer.gn.num_groups) == (8, 16)
+    assert all(type(n) is int for n in (layer.in_channels, layer.conv.groups, layer.gn.num_groups))
+    assert layer(torch.randn(1, 64, 3, 3)).shape == (1, 64, 3, 3)
 
 
-@pytest.mark.parametrize('sentence', MISTAKES)
-def test_wrong_arguments_are_answered_with_a_sentence(sentence):
-    with pytest.raises(ConfigError, match=sentence):
-        ELA(**{'in_channels': 64, **MISTAKES[sentence]})
+#: The argument that an error names, and what it suggests.
+INVALID = [
+    (dict(in_channels=144, variant='T', strict=True), 'num_groups=24'),
+    (dict(variant='X'), 'T, B, S, L'),
+    (dict(variant='b'), "did you mean 'B'"),
+    (dict(kernel_size=4), 'kernel_size.*odd'),
+    (dict(kernel_size=-3), 'kernel_size'),
+    (dict(in_channels=0), 'in_channels'),
+    (dict(in_channels=np.float64(64)), 'in_channels'),
+    (dict(groups=-2), 'groups'),
+    (dict(groups=True), 'groups'),
+    (dict(num_groups=2.5), 'num_groups'),
+    (dict(num_groups=np.bool_(True)), 'num_groups'),
+    (dict(residual='scale'), 'residual'),
+    (dict(residual=1), 'residual'),
+    (dict(fused='yes'), 'fused'),
+]
+
+
+@pytest.mark.parametrize('arguments, part', INVALID)
+def test_invalid_arguments_are_refused_by_name(arguments, part):
+    with pytest.raises(ConfigError, match=part):
+        ELA(**{'in_channels': 64, **arguments})
 
 
 @pytest.mark.parametrize('shape', [(64, 8, 8), (1, 32, 8, 8), (1, 64, 8)])
 def test_a_map_of_another_shape_is_refused(shape):
-    with pytest.raises(ConfigError, match=r'\(N, 64, H, W\)'):
-        ELA(64)(torch.randn(shape))
+    layer = ELA(64)
+    for call in (layer, layer.gate):
+        with pytest.raises(ConfigError, match=r'\(N, 64, H, W\)'):
+            call(torch.randn(shape))
 
 
-def test_fused_kernels_that_cannot_be_had_are_refused():
-    with pytest.raises(ConfigError, match='fused=True asks for the fused kernels, but'):
-        ELA(64, fused=True).double()(torch.randn(1, 64, 4, 4, dtype=torch.float64))
+def test_kernels_that_cannot_run_are_refused(monkeypatch):
+    monkeypatch.delenv('TRITON_INTERPRET', raising=False)
+    with pytest.raises(ConfigError, match="fused=True .*fused='auto'"):
+        ELA(64, fused=True)(torch.randn(1, 64, 4, 4))

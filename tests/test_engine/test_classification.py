@@ -146,7 +146,8 @@ def test_a_run_is_resumed(trained, tool, colours, tmp_path):
     assert 'Epoch(train) [2][2/2]' in log and 'Epoch(train) [1]' not in log
 
 
-@pytest.mark.long  # the launcher is that of test_tools.py
+@pytest.mark.long
+@pytest.mark.core
 def test_two_processes_have_the_mean_loss_of_one(
     run_command, tool, repo_root, colours, tmp_path, monkeypatch
 ):

@@ -332,8 +332,8 @@ def test_json_and_markdown_have_the_figures_and_nothing_else_is_printed(get_flop
     ('words', 'message'),
     [
         (['nope.py'], 'there is no config file nope.py'),
-        (['{seg}', '--shape', '1', '2', '3'], 'a height and a width'),
-        (['{seg}', '--shape', '0'], 'a height and a width'),
+        (['{seg}', '--shape', '1', '2', '3'], 'HEIGHT WIDTH'),
+        (['{seg}', '--shape', '0'], 'HEIGHT WIDTH'),
         (['{seg}', '--cfg-options', 'model.backbone.plugins.0.cfg.variant=X'], 'T, B, S, L'),
         (['{seg}', '--cfg-options', 'model.decode_head.type=FCNHeat'], "did you mean 'FCNHead'?"),
     ],

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,20 +65,6 @@ def test_a_missing_checkpoint_of_a_test_is_a_user_error(tool, tiny_det, shapes_r
     assert status == 2 and 'error: the checkpoint: there is no file no.pth' in err
 
 
-def test_an_image_that_is_truncated_is_named_also_by_a_worker_process(
-    tool, tiny_seg, shapes_root, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    root = Path(shutil.copytree(shapes_root, tmp_path / 'shapes'))
-    for image in (root / 'JPEGImages').iterdir():
-        image.write_bytes(image.read_bytes()[:200])
-    options = ('--cfg-options', f'data_root={root}', 'train_dataloader.num_workers=1')
-    status, err = tool('train.py', tiny_seg, *options)
-    message = err[err.index('error: ') :]
-    assert status == 2 and 'Traceback' not in message
-    assert f'{root}/JPEGImages/' in message and '--resume' in message
-
-
 @pytest.mark.parametrize(
     ('name', 'flags'),
     [
@@ -117,7 +102,8 @@ def test_a_tool_without_mmela_says_how_to_install_it(repo_root, tmp_path):
             text=True,
         )
         assert done.returncode == 2
-        assert re.match(r"error: No module named 'mmela'; install it: pip install -e ", done.stderr)
+        assert done.stderr.startswith('error: mmela cannot be imported')
+        assert 'pip install -e' in done.stderr
         assert len(done.stderr.splitlines()) == 1
 
 

@@ -1,4 +1,4 @@
-"""Outputs that are computed again in backward: the same gradients to the bit, and less memory."""
+"""Outputs that are computed again in backward: bit-identical gradients, less memory."""
 
 from __future__ import annotations
 

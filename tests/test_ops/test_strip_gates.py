@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmela.ops import blocks, ela_lean, ela_reference, strip_gates
+from mmela.ops import ela_lean, ela_reference, map_passes, strip_gates
 from mmela.ops.reference import axis_gate
 from mmela.ops.strip_gates import StripConvolution, StripGates, StripPair
 
@@ -77,7 +77,7 @@ def test_any_gradient_alone_can_be_asked_for(monkeypatch, lengths, groups, windo
 def test_gradients_under_autocast_are_of_single_precision(monkeypatch, groups, windows, block):
     # bfloat16 would be off by a thousandth and more.
     monkeypatch.setattr(strip_gates, 'WINDOW_ELEMENTS', windows)
-    monkeypatch.setattr(blocks, 'BLOCK', block)
+    monkeypatch.setattr(map_passes, 'BLOCK', block)
     generator = torch.Generator().manual_seed(0)
     shapes = ((3, 16, 30, 20), (16, 16 // groups, 7), (16,), (16,), (16,))
     inputs = [torch.randn(s, generator=generator) for s in shapes]
@@ -95,17 +95,3 @@ def test_gradients_under_autocast_are_of_single_precision(monkeypatch, groups, w
     for ours, outside, theirs in zip(inside, found, expected, strict=True):
         assert torch.equal(ours, outside)
         assert (ours.double() - theirs).norm() < 1e-5 * theirs.norm()
-
-
-def test_the_layer_is_the_formula_where_maps_are_shorter_than_the_kernel():
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((5, 16, 2, 3), (16, 1, 7), (16,), (16,), (16,))
-    leaves = [
-        torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes
-    ]
-    results = []
-    for function in (ela_lean, ela_reference):
-        out = function(*leaves, groups=16, num_groups=4)
-        results.append([out, *torch.autograd.grad((out**2).sum(), leaves)])
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)

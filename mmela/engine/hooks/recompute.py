@@ -1,4 +1,4 @@
-"""The hook that trains with outputs of ELA computed again in backward."""
+"""The hook that trains with outputs of ELA recomputed in backward."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from mmela.ops import recompute_outputs
 from mmela.registry import HOOKS
@@ -21,17 +23,34 @@ class RecomputeHook(Hook):
     .. code-block:: python
 
         custom_hooks = [dict(type='mmela.RecomputeHook')]
+
+    It covers each forward pass of the model in training mode, and ends with it, also if the forward
+    pass raises.
     """
 
     def __init__(self) -> None:
-        self._iteration = ExitStack()
+        self._handles: list[Any] = []
+        self._forward = ExitStack()
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Begins it, before the forward pass."""
-        self._iteration.enter_context(recompute_outputs())
+    def before_train(self, runner: Runner) -> None:
+        """Hooks into the forward pass of the model."""
+        self.after_train(runner)  # a run that raised may have left its hooks
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._handles = [
+            model.register_forward_pre_hook(self._begin),
+            model.register_forward_hook(self._end, always_call=True),
+        ]
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Ends it, after the optimizer's step."""
-        self._iteration.close()
+    def after_train(self, runner: Runner) -> None:
+        """Removes the hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _begin(self, model: nn.Module, args: Any) -> None:
+        self._forward.close()
+        if model.training:
+            self._forward.enter_context(recompute_outputs())
+
+    def _end(self, model: nn.Module, args: Any, output: Any) -> None:
+        self._forward.close()

@@ -1,5 +1,5 @@
-# A narrow ResNet-18 with ELA on pictures of 32 px in ImageNet folders. Its norms see no other
-# picture (frozen BatchNorm), so that processes can be compared.
+# A narrow ResNet-18 with ELA on images of 32 px in ImageNet folders. Its norms see no other
+# image (frozen BatchNorm), so that processes can be compared.
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
 data_root = 'data/colours/'

@@ -1,4 +1,4 @@
-# YOLOX-Nano with ELA on pictures of 64 px: seconds on a CPU, nothing left to chance.
+# YOLOX-Nano with ELA on images of 64 px: seconds on a CPU, nothing left to chance.
 _base_ = 'mmdet::yolox/yolox_nano_8xb8-300e_coco.py'
 
 data_root = 'data/shapes/'

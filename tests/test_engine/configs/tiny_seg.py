@@ -1,4 +1,4 @@
-# A narrow FCN on ResNet-18 with ELA on pictures of 64 px. Its norms see no other picture
+# A narrow FCN on ResNet-18 with ELA on images of 64 px. Its norms see no other image
 # (GroupNorm, frozen BatchNorm), so that processes can be compared.
 _base_ = [
     'mmseg::_base_/models/fcn_r50-d8.py',
