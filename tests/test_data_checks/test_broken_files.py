@@ -11,9 +11,9 @@ import pytest
 
 DAMAGE = {
     'empty': (lambda file: file.write_bytes(b''), 'is empty (0 bytes)'),
-    'cut short': (
+    'truncated': (
         lambda file: file.write_bytes(file.read_bytes()[:-30]),
-        'is cut short or damaged',
+        'is truncated or damaged',
     ),
     'no image': (lambda file: file.write_text('<html>404'), "is no image (it begins with b'<html>"),
     'missing': (lambda file: file.unlink(), 'does not exist'),
@@ -122,7 +122,7 @@ def test_in_classification(tool, tmp_path, repo_root, monkeypatch):
 @pytest.mark.core
 @pytest.mark.parametrize('rank', [0, 1])
 def test_in_two_processes_both_end(rank, tiny_det, shapes, repo_root, tmp_path):
-    """The sample of one process cannot be read: it says so and the launcher ends the other."""
+    """One process reports the file that it cannot read, and the launcher ends the other."""
     for file in (shapes / 'JPEGImages').glob('train*.jpg'):
         if int(file.stem[-1]) % 2 == rank:
             file.write_bytes(b'')

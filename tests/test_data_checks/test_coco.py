@@ -176,8 +176,8 @@ def test_a_copy_of_the_same_file_may_stand_for_the_evaluator(det, shapes, tmp_pa
     [
         (b'\xef\xbb\xbf{}', 'save it as UTF-8 without BOM'),
         ('{"images": [], "categories": [{"id": 1, "name": "Müll"}]}'.encode('latin-1'), 'Latin-1'),
-        (b'{"categories": [', 'cut short'),
-        (b'', 'cut short'),
+        (b'{"categories": [', 'truncated'),
+        (b'', 'truncated'),
         (b'[1, 2]', 'is no COCO file'),
     ],
 )

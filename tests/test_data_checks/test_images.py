@@ -61,7 +61,7 @@ def test_a_turned_image_with_its_mask_as_stored_is_refused(seg, image, find):
 
 DAMAGE = {
     'empty': (lambda file: file.write_bytes(b''), 'is empty (0 bytes)'),
-    'cut short': (lambda file: file.write_bytes(file.read_bytes()[:-20]), 'is cut short'),
+    'truncated': (lambda file: file.write_bytes(file.read_bytes()[:-20]), 'is truncated'),
     'no image': (lambda file: file.write_text('<html>404'), "is no image (it begins with b'<html>"),
     'missing': (lambda file: file.unlink(), 'do not exist'),
 }

@@ -106,7 +106,7 @@ def test_sizes_that_are_not_the_images(voc, xml, find):
     ('content', 'told'),
     [
         (b'', 'is empty (0 bytes)'),
-        (b'<annotation><object>', 'cut short'),
+        (b'<annotation><object>', 'truncated'),
         ('<annotation>Müll</annotation>'.encode('latin-1'), 'Latin-1): save it as UTF-8'),
         (None, 'does not exist'),
     ],

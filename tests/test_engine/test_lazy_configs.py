@@ -31,7 +31,7 @@ def test_types_are_names(lazy):
 def test_its_plugins_and_data_are_checked(lazy, tool):
     wrong = 'model.backbone.plugins.0.position=after_conv9'
     status, err = tool('train.py', lazy, '--cfg-options', wrong)
-    assert status == 2 and "no position 'after_conv9'" in err
+    assert status == 2 and "got 'after_conv9'" in err
     status, err = tool('train.py', lazy, '--cfg-options', 'model.bbox_head.num_classes=5')
     assert status == 2 and 'model.bbox_head.num_classes=6' in err
 

@@ -207,7 +207,7 @@ def test_a_user_network_in_the_toolboxs_registry_is_not_checked():
     ('parent', 'told', 'arguments'),
     [
         (ResNet, "basic blocks .*type='mmela.DetResNet'", dict(depth=18)),
-        (ResNet, 'one bool for each of the 4 stages', dict(depth=50, plugins=[SHORT])),
+        (ResNet, 'a bool for each of the 4 stages', dict(depth=50, plugins=[SHORT])),
         (CSPDarknet, "type='mmela.CSPDarknet'", {}),
     ],
 )

@@ -40,7 +40,7 @@ def zero(path):
 
 @pytest.fixture
 def heard(monkeypatch):
-    """What is said to the user."""
+    """Messages to the user."""
     lines = []
     monkeypatch.setattr(
         'mmela.engine.checkpoints.resume.log_once', lambda line, **_: lines.append(line)
@@ -55,7 +55,7 @@ def heard(monkeypatch):
         lambda path: path.write_bytes(path.read_bytes()[:2000]),
         Path.touch,
     ],
-    ids=['zeroed', 'cut short', 'empty'],
+    ids=['zeroed', 'truncated', 'empty'],
 )
 def test_a_damaged_checkpoint_is_passed_over_and_named(run, heard, damage):
     path = run / 'epoch_3.pth'

@@ -248,7 +248,7 @@ def test_no_way_into_a_run_executes_a_file(tmp_path, way):
         toy_train(toy_config(tmp_path / 'run', **options))
     assert not (tmp_path / 'owned').exists()
     with pytest.raises(UserError, match='trust_checkpoint=True'):
-        check_weights(toy_config(tmp_path / 'run', **options), training=True)
+        check_weights(toy_config(tmp_path / 'run', **options), ('train',))
     assert not (tmp_path / 'owned').exists()
 
 
@@ -304,7 +304,7 @@ def test_the_tool_takes_a_trusted_file(tool, tmp_path, tiny_seg, shapes_root):
     assert status == 2 and 'argparse.Namespace' in err and '--trust-checkpoint' in err
     cfg = load_config(tiny_seg, ['trust_checkpoint=True'])
     cfg.load_from = str(tmp_path / 'a.pth')
-    check_weights(cfg, training=False)
+    check_weights(cfg, ('test',))
 
 
 def test_a_tensor_cannot_be_larger_than_its_data(tmp_path):

@@ -45,7 +45,7 @@ def read_checkpoint(
     hint = f'; to run without these weights: --cfg-options {without}' if without else ''
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        raise UserError(f'{name}: {path} is a folder, expected a file.')
+        raise UserError(f'{name}: expected a checkpoint file, got the folder {path}.')
     try:
         checkpoint = load(path, 'cpu', trust=trust)
     except OSError as error:
@@ -54,7 +54,7 @@ def read_checkpoint(
         raise UserError(f'{name}: {str(error).rstrip(".")}{hint}.') from error
     if not isinstance(checkpoint, dict):
         kind = type(checkpoint).__name__
-        raise UserError(f'{name}: {path} holds a {kind} and no state dict{hint}.')
+        raise UserError(f'{name}: expected a state dict in {path}, got a {kind}{hint}.')
     return checkpoint
 
 
@@ -102,7 +102,8 @@ def _load_open(file: BinaryIO, path: str, map_location: Any, trust: bool) -> Any
         if not refused:
             cause = (str(error).strip().splitlines() or [''])[0].split('. ')[0].rstrip('.')
             raise UserError(
-                f'{path} is no PyTorch checkpoint or is damaged ({type(error).__name__}: {cause}).'
+                f'{path} is not a PyTorch checkpoint or is damaged '
+                f'({type(error).__name__}: {cause}).'
             ) from error
     if refused:
         raise UserError(refusal(path, refused))
@@ -139,7 +140,7 @@ def damage(file: BinaryIO) -> str:
     size = file.seek(0, os.SEEK_END)
     try:
         if not start.startswith((_ZIP, _PICKLE)):
-            return f'no PyTorch checkpoint: it begins with {start!r}'
+            return f'not a PyTorch checkpoint: it begins with {start!r}'
         if start.startswith(_ZIP):
             with zipfile.ZipFile(file) as archive:
                 has_checksums = any(record.CRC for record in archive.infolist())
@@ -147,7 +148,7 @@ def damage(file: BinaryIO) -> str:
             if record is not None:
                 return f'damaged: the checksum of its record {record} does not match'
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
-        return f'no PyTorch checkpoint or is cut short: {size:,} bytes, {str(error).lower()}'
+        return f'not a PyTorch checkpoint or is truncated: {size:,} bytes, {str(error).lower()}'
     finally:
         file.seek(0)
     return ''

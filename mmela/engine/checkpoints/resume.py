@@ -157,7 +157,7 @@ def _candidate(path: str, trust: bool) -> list[_Candidate]:
     except Exception as error:
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         size = os.path.getsize(path)
-        raise UserError(f'{path} is damaged or cut short: {size:,} bytes, {cause}.') from error
+        raise UserError(f'{path} is damaged or truncated: {size:,} bytes, {cause}.') from error
     meta = contents.get('meta') if isinstance(contents, dict) else None
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= set(meta):
         return []

@@ -98,7 +98,7 @@ def decode(path: str, backend: str = 'cv2', flag: str = 'color') -> tuple[np.nda
         return image, ''
     if not content.startswith(_MAGIC):
         return None, f'is no image (it begins with {content[:12]!r})'
-    return None, f'is cut short or damaged{f" ({reason[0]})" if reason else ""}'
+    return None, f'is truncated or damaged{f" ({reason[0]})" if reason else ""}'
 
 
 def _same_stem(path: str) -> str:

@@ -80,7 +80,7 @@ def _read(path: str) -> Summary:
             with open(path, encoding='utf-8') as file, _without_collector():
                 content = json.load(file)
         except (ValueError, RecursionError) as error:
-            fault = f'is no JSON file or is cut short ({error})'
+            fault = f'is not a JSON file or is truncated ({error})'
     is_coco = isinstance(content, dict) and all(
         isinstance(content.get(name, []), list) for name in ('images', 'annotations', 'categories')
     )

@@ -57,7 +57,9 @@ def look_at_xml(path: str) -> XmlRecord:
     try:
         root = ET.parse(path).getroot()
     except (ET.ParseError, ValueError) as error:
-        return XmlRecord(path, encoding_fault(path) or f'is no XML file or is cut short ({error})')
+        return XmlRecord(
+            path, encoding_fault(path) or f'is not an XML file or is truncated ({error})'
+        )
     width, height = (_number(root.find(f'size/{side}')) for side in ('width', 'height'))
     kinds = set() if width and height or root.find('size') is None else {'no size'}
     names = []
