@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -25,6 +26,26 @@ _LOCAL_RANK_VARIABLES = {
 _REPORT_SECONDS = 30
 
 
+#: What PyTorch says, and the answer.
+_PYTORCH_ERRORS = {
+    r'Expected more than 1 value per channel when training': (
+        'a batch holds one image, and a BatchNorm layer met a map of one pixel, of which it cannot '
+        'take statistics: the last batch is smaller than the others, '
+        '--cfg-options train_dataloader.drop_last=True, or all are, '
+        '--cfg-options train_dataloader.batch_size=2.'
+    ),
+    r'Expected to have finished reduction in the prior iteration': (
+        'some parameters take no part in the loss, which training in several processes does not '
+        'allow by default: --cfg-options find_unused_parameters=True, or take the layers that are '
+        'not used out of the model.'
+    ),
+    r'Target -?\d+ is out of bounds': (
+        'a mask or label holds a value that is no class of the head: '
+        'python tools/misc/verify_dataset.py CONFIG names the files.'
+    ),
+}
+
+
 class UserError(Exception):
     """An error that the user can fix; the message is a whole sentence that says how.
 
@@ -42,12 +63,12 @@ def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
     """Turns a :class:`UserError` inside the block into a message on stderr and exit status 2.
 
     Raises:
-        SystemExit: In place of the :class:`UserError`.
+        SystemExit: In place of the :class:`UserError`; with status 130 after Ctrl-C.
     """
     try:
         yield
     except UserError as error:
-        if local_rank(launcher) != 0:
+        if local_rank(launcher) != 0 and not getattr(error, 'is_of_one_process', False):
             # The first process reports the same error. If this one ended before, the launcher
             # would end that one too, and there would be no message: wait to be ended by it.
             time.sleep(_REPORT_SECONDS)
@@ -55,6 +76,9 @@ def exit_on_user_error(launcher: str = 'none') -> Iterator[None]:
         message = re.sub(r'^(class `\w+` in [\w/.]+: )+', '', str(error))
         print(f'error: {message}', file=sys.stderr, flush=True)
         raise SystemExit(USER_ERROR_STATUS) from None
+    except KeyboardInterrupt:  # before the training, which handles Ctrl-C itself, or in a test
+        print('SIGINT: ended.', file=sys.stderr, flush=True)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def local_rank(launcher: str) -> int:
@@ -66,16 +90,25 @@ def local_rank(launcher: str) -> int:
     return int(os.environ.get(_LOCAL_RANK_VARIABLES.get(launcher, ''), 0))
 
 
+def set_local_rank(launcher: str, given: int | None = None) -> None:
+    """Sets ``LOCAL_RANK``, which MMEngine reads, where the launcher has not.
+
+    Args:
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        given: The value of ``--local_rank``, if there is one.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(local_rank(launcher) if given is None else given))
+
+
 @contextmanager
 def explain_errors() -> Iterator[None]:
     """Translates errors of MMEngine and the toolboxes that have a cause in the config or the data.
 
-    Translated are a type that is not registered, an argument that a type does not take, and an
-    image that cannot be decoded. Whatever else fails keeps its exception and traceback.
+    Translated are a type that is not registered, an argument that a type does not take, and errors
+    of PyTorch that a setting avoids. Whatever else fails keeps its exception and traceback.
 
     Raises:
-        UserError: In place of a ``KeyError`` or ``TypeError`` of a registry and of the toolboxes'
-            ``AssertionError`` on an image.
+        UserError: In place of the error, whose first line it quotes.
     """
     try:
         yield
@@ -89,16 +122,14 @@ def explain_errors() -> Iterator[None]:
             raise
         reason = str(error).splitlines()[0].rstrip('.')
         raise UserError(f'the config does not fit the code: {reason}.') from error
-    except AssertionError as error:
-        # The last match: a worker process puts its traceback, with the line of code, before it.
-        images = re.findall(r'failed to load image: (.+)', str(error))
-        if not images:
+    except (ValueError, RuntimeError, IndexError) as error:
+        if isinstance(error, UserError):
             raise
-        raise UserError(
-            f'the image {images[-1].strip()} cannot be read: it is empty, truncated or not an '
-            'image. Replace it or remove it from the annotations; --resume continues training from '
-            'the last checkpoint.'
-        ) from error
+        for pattern, answer in _PYTORCH_ERRORS.items():
+            if re.search(pattern, str(error)):
+                quoted = re.split(r'(?<=\w)[.\n]', str(error).strip())[0]
+                raise UserError(f'{answer} (PyTorch: {quoted})') from error
+        raise
 
 
 def _unknown_type(message: str) -> str | None:

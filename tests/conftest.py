@@ -30,6 +30,12 @@ CONFIGS = Path(__file__).parent / 'test_engine' / 'configs'
 
 
 @pytest.fixture(scope='session')
+def configs():
+    """The folder of configs that train for seconds."""
+    return CONFIGS
+
+
+@pytest.fixture(scope='session')
 def tiny_det():
     return str(CONFIGS / 'tiny_det.py')
 

@@ -1,7 +1,6 @@
 """Train a detector, a segmenter or a classifier."""
 
 import argparse
-import os
 import sys
 
 from tool_imports import mmela_imports
@@ -32,12 +31,15 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override settings: train_cfg.max_epochs=1 "key=[a,b]" list.0.key=value',
     )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run the code that a checkpoint may hold; only for files whose author you trust',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--local_rank', '--local-rank', type=int)
     parser.add_argument('--no-data-check', action='store_true', help='skip the check of the data')
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parser.parse_args()
 
 
 def main() -> int:
@@ -49,8 +51,11 @@ def main() -> int:
     args = parse_args()
     with mmela_imports():
         from mmela import engine
+    engine.set_local_rank(args.launcher, args.local_rank)
     with engine.exit_on_user_error(args.launcher):
         cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        if args.trust_checkpoint:
+            cfg.trust_checkpoint = True
         if args.amp:
             engine.use_amp(cfg)
         if args.auto_scale_lr:

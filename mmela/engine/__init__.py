@@ -5,6 +5,7 @@
 >>> engine.train(cfg)                                                     # doctest: +SKIP
 """
 
+from mmela.engine.checkpoints.resume import use_resume
 from mmela.engine.checks import check_data
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.checks.weights import check_weights
@@ -14,13 +15,12 @@ from mmela.engine.flags import (
     keep_predictions,
     use_amp,
     use_auto_scale_lr,
-    use_resume,
     use_tta,
 )
 from mmela.engine.test import test
 from mmela.engine.toolboxes import scope_of
 from mmela.engine.train import train
-from mmela.errors import UserError, exit_on_user_error
+from mmela.errors import UserError, exit_on_user_error, set_local_rank
 
 __all__ = [
     'UserError',
@@ -32,6 +32,7 @@ __all__ = [
     'keep_predictions',
     'load_config',
     'scope_of',
+    'set_local_rank',
     'test',
     'train',
     'use_amp',

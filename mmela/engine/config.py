@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine import registry as mmengine_registry
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.device import get_device
 from mmengine.hub import get_config
 
 import mmela  # noqa: F401  (registers the packages of `mmela::` and `mmseg::` configs)
+from mmela.engine.data.file_faults import encoding_fault
 from mmela.engine.dataset_configs import SPLITS
 from mmela.engine.log import log_once
 from mmela.engine.options import apply_options, parse_options, warn_of_unused_data_root
@@ -78,11 +80,16 @@ def _read(path: str) -> Config:
             f'expected a config file, got the checkpoint {path}: the config comes first.'
         )
     try:
-        return get_config(path) if '::' in path else Config.fromfile(path)
+        cfg = get_config(path) if '::' in path else Config.fromfile(path)
+        _name_types_of(cfg)
+        return cfg
     # A config is the user's code and may raise anything.
     except Exception as error:
         if isinstance(error, ModuleNotFoundError):
             _check_base_package(str(error))
+        fault = '' if '::' in path else encoding_fault(path)
+        if fault:
+            raise UserError(f'the config {path} {fault}.') from error
         missing = re.search(r"['\"]([^'\"]+\.\w+)['\"]", str(error))
         hint = '.'
         if isinstance(error, FileNotFoundError) and missing:
@@ -162,3 +169,49 @@ def _complete_dataloaders(cfg: Config) -> None:
         if loader.get('num_workers') == 0 and loader.get('persistent_workers'):
             loader['persistent_workers'] = False
             log_once(f'{key}.persistent_workers is set to False, as num_workers is 0.')
+
+
+def _name_types_of(cfg: Config) -> None:
+    """Replaces every ``type`` that is a class, as in pure Python configs, by its registered name.
+
+    What is registered nowhere stays a class, which MMEngine builds as well. ``default_scope``,
+    which such configs need not have, becomes that of the model.
+
+    Args:
+        cfg: The config; changed in place. A text config stays as it is.
+
+    Raises:
+        ImportError: If a module or name that the config imports does not exist.
+    """
+    for value in cfg.values():  # the values, and not the config: those of MMEngine are lazy
+        _name_types(value)
+    scope = str((cfg.get('model') or {}).get('type', '')).partition('.')[0]
+    if cfg.get('default_scope') is None and scope in ('mmdet', 'mmseg', 'mmpretrain'):
+        cfg.default_scope = scope
+
+
+def _name_types(node: Any) -> None:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == 'type' and callable(value):
+                node[key] = _registered_name(value) or value
+            else:
+                _name_types(value)
+    elif isinstance(node, (list, tuple)):
+        for item in node:
+            _name_types(item)
+
+
+def _registered_name(cls: Any) -> str | None:
+    roots = [
+        root
+        for root in vars(mmengine_registry).values()
+        if isinstance(root, mmengine_registry.Registry)
+    ]
+    for registry in [child for root in roots for child in (*root.children.values(), root)]:
+        names = [name for name, known in registry.module_dict.items() if known is cls]
+        if names:
+            own = getattr(cls, '__name__', '')
+            name = own if own in names else names[0]
+            return name if registry.parent is None else f'{registry.scope}.{name}'
+    return None

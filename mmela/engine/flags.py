@@ -55,24 +55,6 @@ def use_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def use_resume(cfg: Config, resume: str) -> None:
-    """Continues an interrupted run (``--resume``).
-
-    Args:
-        cfg: The config; changed in place. Where there is nothing to resume, it stays as it was,
-            ``load_from`` included.
-        resume: A checkpoint, or ``'auto'`` for the latest in the work dir.
-    """
-    if resume == 'auto':
-        latest = latest_checkpoint(cfg.work_dir)
-        if latest is None:
-            log_once(f'--resume: no checkpoint in {cfg.work_dir}, starting a new run.')
-            return
-        resume = latest
-    cfg.resume = True
-    cfg.load_from = resume
-
-
 def latest_checkpoint(work_dir: str) -> str | None:
     """The checkpoint that MMEngine saved last, also where the folder was moved since."""
     note = os.path.join(work_dir, 'last_checkpoint')

@@ -6,23 +6,36 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
+from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
+from torch.utils.data import DataLoader
 
+from mmela.engine.checkpoints.checkpoint_hook import SafeCheckpointHook
+from mmela.engine.checkpoints.resume_hook import ResumeHook
+from mmela.engine.data.broken_samples import name_broken_files
+from mmela.engine.data.order import make_resumable
+from mmela.engine.data.resumable_hook import ResumableDataHook
+from mmela.engine.hooks.finite_loss import FiniteLossHook
 from mmela.engine.hooks.frozen import FrozenPluginsHook
 from mmela.engine.hooks.load_report_hook import LoadReportHook
+from mmela.engine.hooks.signals import detach_worker
 from mmela.engine.log import log_once
 from mmela.errors import UserError
 
 
 class Runner(MMEngineRunner):
     """The runner of tools/train.py and tools/test.py."""
+
+    _train_dataloader: Any
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps a model for the processes of this run."""
@@ -39,6 +52,45 @@ class Runner(MMEngineRunner):
             }
         return super().wrap_model(model_wrapper_cfg, model)
 
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
+        """Builds a dataloader that names broken files, with workers out of reach of signals.
+
+        Args:
+            dataloader: As in MMEngine.
+            *args: As in MMEngine.
+            **kwargs: As in MMEngine.
+
+        Returns:
+            The dataloader.
+        """
+        built = MMEngineRunner.build_dataloader(dataloader, *args, **kwargs)
+        if built is not dataloader:
+            built.worker_init_fn = partial(detach_worker, built.worker_init_fn)
+            name_broken_files(built.dataset)
+        return built
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Builds the training loop on a dataloader that can start anywhere in its order.
+
+        Args:
+            loop: As in MMEngine.
+
+        Returns:
+            The loop.
+        """
+        dataloader = self._train_dataloader
+        if isinstance(loop, dict) and isinstance(dataloader, dict) and 'dataset' in dataloader:
+            derive = self._randomness_cfg.get('seed') is not None
+            dataloader = self.build_dataloader(
+                dataloader,
+                seed=self.seed,
+                diff_rank_seed=self._randomness_cfg.get('diff_rank_seed', False),
+            )
+            self._train_dataloader = make_resumable(dataloader, self.seed if derive else None)
+            self.register_hook(ResumableDataHook(self.seed, derive))
+        return super().build_train_loop(loop)
+
 
 def build_runner(cfg: Config) -> MMEngineRunner:
     """Builds the runner of a config and registers mmela's hooks.
@@ -53,6 +105,9 @@ def build_runner(cfg: Config) -> MMEngineRunner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.register_hook(LoadReportHook())
     runner.register_hook(FrozenPluginsHook())
+    runner.register_hook(FiniteLossHook())
+    runner.register_hook(ResumeHook())
+    SafeCheckpointHook.replace_in(runner)
     return runner
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from mmela.engine.checkpoints.reading import checkpoints_as_data
+from mmela.engine.checkpoints.saving import explain_failed_writes
 from mmela.engine.checks import run_checks
 from mmela.engine.metrics import print_metrics, write_metrics
 from mmela.engine.runner import build_runner, disconnect_at_end
@@ -33,14 +35,20 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
     """
     cfg.load_from = checkpoint
     cfg.resume = False
-    run_checks(cfg, ('test',), data_check)
-    with disconnect_at_end(), explain_errors():
-        metrics = build_runner(cfg).test()
-        is_main = is_main_process()
+    with checkpoints_as_data(cfg.get('trust_checkpoint', False)):
+        run_checks(cfg, ('test',), data_check)
+        with (
+            disconnect_at_end(),
+            explain_errors(),
+            explain_failed_writes(cfg.work_dir),
+        ):
+            metrics = build_runner(cfg).test()
+            is_main = is_main_process()
     if is_main:
         if metrics:
             print_metrics(metrics, os.path.basename(checkpoint))
         else:
             print('no metrics: the evaluator found nothing to evaluate, such as no box at all.')
-        print(f'written to {write_metrics(metrics, cfg.work_dir)}')
+        with explain_failed_writes(cfg.work_dir):
+            print(f'written to {write_metrics(metrics, cfg.work_dir)}')
     return metrics

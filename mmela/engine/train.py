@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmela.engine.checkpoints.reading import checkpoints_as_data
+from mmela.engine.checkpoints.saving import explain_failed_writes
 from mmela.engine.checks import run_checks
 from mmela.engine.flags import latest_checkpoint
+from mmela.engine.hooks.signals import end_on_signals
 from mmela.engine.log import log_once
 from mmela.engine.runner import build_runner, disconnect_at_end
 from mmela.errors import explain_errors
@@ -29,14 +33,21 @@ def train(cfg: Config, *, data_check: bool = True) -> Runner:
             cannot be built from the config.
     """
     splits = ('train', 'val') if cfg.get('val_dataloader') else ('train',)
-    run_checks(cfg, splits, data_check)
-    with disconnect_at_end(), explain_errors():
-        runner = build_runner(cfg)
-        runner.train()
+    with checkpoints_as_data(cfg.get('trust_checkpoint', False)):
+        run_checks(cfg, splits, data_check)
+        with (
+            disconnect_at_end(),
+            explain_errors(),
+            explain_failed_writes(cfg.work_dir),
+        ):
+            runner = build_runner(cfg)
+            with end_on_signals(runner):
+                runner.train()
     checkpoint = latest_checkpoint(cfg.work_dir)
     if checkpoint is not None:
-        config = _shortest(cfg.filename) if cfg.filename else 'CONFIG'
-        log_once(f'trained; to test it: python tools/test.py {config} {_shortest(checkpoint)}')
+        config = shlex.quote(_shortest(cfg.filename)) if cfg.filename else 'CONFIG'
+        path = shlex.quote(_shortest(checkpoint))
+        log_once(f'trained; to test it: python tools/test.py {config} {path}')
     return runner
 
 

@@ -45,7 +45,7 @@ def test_a_folder_is_refused(tool, convert_tool, tmp_path):
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(refusal):
-    assert "begins with b'<h'" in refusal(b'<html>not found</html>')
+    assert "begins with b'<html>" in refusal(b'<html>not found</html>')
 
 
 def test_a_checkpoint_that_is_cut_short_is_refused(refusal, state, tmp_path):

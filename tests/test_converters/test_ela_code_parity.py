@@ -45,7 +45,7 @@ def is_readable(photo):
     try:
         with Image.open(photo) as image:
             image.load()
-    except OSError:  # one of their eleven is cut short, and their code stops at it too
+    except OSError:  # one of their eleven is truncated, and their code stops at it too
         return False
     return True
 

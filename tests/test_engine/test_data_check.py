@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -169,33 +168,3 @@ def test_a_folder_that_stands_for_an_annotation_file_is_reported():
 )
 def test_what_is_not_a_path_is_refused(dataset, words):
     assert words in complaint(detection(**dataset), 'train')
-
-
-@pytest.fixture
-def two_classes():
-    categories = [dict(name='RBC'), dict(name='WBC')]
-    Path('a.json').write_text(json.dumps(dict(categories=categories)))
-
-
-def coco_of(classes):
-    leaf = dict(type='CocoDataset', ann_file='a.json', metainfo=dict(classes=classes))
-    return detection(type='RepeatDataset', times=2, dataset=leaf)
-
-
-def test_a_class_that_the_annotation_file_lacks_is_named_with_the_nearest(two_classes):
-    text = complaint(coco_of(('RBC', 'WBCs', 'zebra')), 'train')
-    assert 'train_dataloader.dataset.dataset.metainfo.classes names 2 of 3' in text
-    assert "'WBCs' (did you mean 'WBC'?), 'zebra'; " in text and "has 'RBC', 'WBC'" in text
-
-
-def test_some_of_the_classes_of_a_file_may_be_chosen(two_classes):
-    check_data(coco_of(('WBC',)), ['train'])
-
-
-def test_one_class_without_its_comma_is_refused(two_classes):
-    assert "classes=('RBC',)" in complaint(coco_of('RBC'), 'train')
-
-
-def test_an_annotation_file_that_is_truncated_is_refused():
-    Path('a.json').write_text('{"categories": [')
-    assert 'truncated' in complaint(coco_of(('RBC',)), 'train')

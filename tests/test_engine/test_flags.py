@@ -66,14 +66,6 @@ def test_resume_takes_the_checkpoint_given():
     assert cfg.resume and cfg.load_from == 'a.pth'
 
 
-def test_resume_alone_takes_the_latest_also_of_a_folder_that_was_moved(tmp_path):
-    (tmp_path / 'iter_2.pth').touch()
-    (tmp_path / 'last_checkpoint').write_text('/before/it/was/moved/iter_2.pth')
-    cfg = load_config(SEG, work_dir=str(tmp_path))
-    use_resume(cfg, 'auto')
-    assert cfg.resume and cfg.load_from == str(tmp_path / 'iter_2.pth')
-
-
 def test_resume_of_a_run_that_has_not_begun_begins_it_with_its_own_weights(tmp_path):
     cfg = load_config(SEG, ['load_from=pretrained.pth'], work_dir=str(tmp_path))
     use_resume(cfg, 'auto')

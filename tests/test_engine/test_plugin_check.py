@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from mmdet.models.backbones.csp_darknet import CSPDarknet
 from mmdet.models.backbones.resnet import ResNet
 from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.config import Config
@@ -15,6 +16,7 @@ from mmela.errors import ConfigError, UserError
 RETINA = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
 ELA = dict(type='mmela.ELA', variant='T')
 AFTER_CONV2 = dict(cfg=ELA, position='after_conv2')
+SHORT = dict(AFTER_CONV2, stages=(True,))
 
 
 def check(cfg):
@@ -199,6 +201,20 @@ def test_a_user_network_in_the_toolboxs_registry_is_not_checked():
 
     plugins = [dict(AFTER_CONV2, position='somewhere')]
     check(config(type='OnesOwn', depth=50, plugins=plugins))
+
+
+@pytest.mark.parametrize(
+    ('parent', 'told', 'arguments'),
+    [
+        (ResNet, "basic blocks .*type='mmela.DetResNet'", dict(depth=18)),
+        (ResNet, 'a bool for each of the 4 stages', dict(depth=50, plugins=[SHORT])),
+        (CSPDarknet, "type='mmela.CSPDarknet'", {}),
+    ],
+)
+def test_a_subclass_of_a_toolboxs_network_gets_the_same_sentence(parent, told, arguments):
+    MMDET_MODELS.register_module(name='Derived', force=True)(type('Derived', (parent,), {}))
+    with pytest.raises(ConfigError, match=told):
+        check_plugins(config(type='Derived', **arguments), ())
 
 
 def test_the_config_stays_as_it_was():

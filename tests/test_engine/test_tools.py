@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,20 +63,6 @@ def test_mixed_precision_on_a_cpu_is_a_user_error(
 def test_a_missing_checkpoint_of_a_test_is_a_user_error(tool, tiny_det, shapes_root):
     status, err = tool('test.py', tiny_det, 'no.pth', '--cfg-options', f'data_root={shapes_root}')
     assert status == 2 and 'error: the checkpoint: there is no file no.pth' in err
-
-
-def test_an_image_that_is_truncated_is_named_also_by_a_worker_process(
-    tool, tiny_seg, shapes_root, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    root = Path(shutil.copytree(shapes_root, tmp_path / 'shapes'))
-    for image in (root / 'JPEGImages').iterdir():
-        image.write_bytes(image.read_bytes()[:200])
-    options = ('--cfg-options', f'data_root={root}', 'train_dataloader.num_workers=1')
-    status, err = tool('train.py', tiny_seg, *options)
-    message = err[err.index('error: ') :]
-    assert status == 2 and 'Traceback' not in message
-    assert f'{root}/JPEGImages/' in message and '--resume' in message
 
 
 @pytest.mark.parametrize(

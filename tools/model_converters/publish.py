@@ -6,7 +6,6 @@ import ast
 from typing import Any
 
 from checkpoint_files import write_checkpoint
-from mmengine.runner import CheckpointLoader
 
 from mmela.engine.checks.weights import check_checkpoint
 
@@ -16,7 +15,7 @@ _KEPT = ('dataset_meta', 'epoch', 'iter', 'seed', 'data_preprocessor', 'converte
 _LOCAL_SETTINGS = ('work_dir', 'load_from', 'resume', 'launcher')
 
 
-def publish(source: str, target: str, half: bool = False) -> int:
+def publish(source: str, target: str, half: bool = False, trust: bool = False) -> int:
     """Writes the weights, the config and the class names of a checkpoint to a new file.
 
     The weights include the averages of an EMAHook. Optimizer, schedule and message hub are dropped,
@@ -28,6 +27,7 @@ def publish(source: str, target: str, half: bool = False) -> int:
         target: The file to write.
         half: Whether to store tensors of two or more dimensions in float16. Biases and statistics
             stay as they are: they are small, and a variance may exceed the range of float16.
+        trust: Whether to run the code that ``source`` may hold.
 
     Returns:
         Size of the new file in bytes.
@@ -35,10 +35,7 @@ def publish(source: str, target: str, half: bool = False) -> int:
     Raises:
         UserError: If ``source`` is not a checkpoint or ``target`` cannot be written.
     """
-    check_checkpoint(source)
-    checkpoint: dict[str, Any] = CheckpointLoader.load_checkpoint(
-        source, map_location='cpu', logger='silent'
-    )
+    checkpoint: dict[str, Any] = check_checkpoint(source, trust=trust)
     weights = checkpoint.get('state_dict', checkpoint)
     if half:
         weights = {

@@ -20,6 +20,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint of a training run')
     parser.add_argument('out', help='file to write; it keeps the config and the class names')
     parser.add_argument('--half', action='store_true', help='store kernels in float16')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run the code that the checkpoint may hold; only if you trust its author',
+    )
     return parser.parse_args()
 
 
@@ -31,7 +36,7 @@ def main() -> int:
     """
     args = parse_args()
     with engine.exit_on_user_error():
-        size = publish(args.checkpoint, args.out, args.half)
+        size = publish(args.checkpoint, args.out, args.half, args.trust_checkpoint)
         print(f'{args.out}: {size / 1e6:.1f} MB')
     return 0
 

@@ -13,24 +13,27 @@ from collections.abc import Callable, Sequence
 
 from mmengine.config import Config
 
-from mmela.engine.checks.classes import check_classes
 from mmela.engine.checks.classification import check_class_folders, check_topk
 from mmela.engine.checks.data import check_paths
+from mmela.engine.checks.dataset import check_dataset_content
 from mmela.engine.checks.environment import check_packages
 from mmela.engine.checks.plugins import check_plugins
 from mmela.engine.checks.settings import check_precision, check_required_keys
 from mmela.engine.checks.weights import check_weights
+from mmela.engine.checks.work_dir import check_work_dir
 
 Check = Callable[[Config, Sequence[str]], None]
 
-#: The checks that look at the data; ``--no-data-check`` leaves them out.
-DATA_CHECKS: tuple[Check, ...] = (check_paths, check_classes, check_class_folders, check_topk)
+#: The checks that look for the data; ``--no-data-check`` leaves them out.
+DATA_CHECKS: tuple[Check, ...] = (check_paths, check_class_folders, check_topk)
 #: Every check in the order in which they run. Before `check_packages` no toolbox is imported.
 CHECKS: tuple[Check, ...] = (
     check_required_keys,
+    check_work_dir,
     *DATA_CHECKS,
     check_packages,
     check_precision,
+    check_dataset_content,
     check_plugins,
     check_weights,
 )
@@ -43,7 +46,7 @@ def run_checks(cfg: Config, splits: Sequence[str], data_check: bool = True) -> N
         UserError: By the first check that fails.
     """
     for check in CHECKS:
-        if data_check or check not in DATA_CHECKS:
+        if data_check or check not in (*DATA_CHECKS, check_dataset_content):
             check(cfg, splits)
 
 

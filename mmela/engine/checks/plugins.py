@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -62,15 +62,13 @@ def check_plugins(cfg: Config, splits: Sequence[str]) -> None:
             continue
         with MODELS.switch_scope_and_registry(toolbox) as registry:
             network_class = registry.get(f'{toolbox}.{kind}')
-            # A network that a user registered with a toolbox may have a grammar of its own.
-            if not inspect.isclass(network_class):
-                continue
-            if network_class.__module__.split('.')[0] != toolbox:
+            base = _toolbox_class(network_class, toolbox)
+            if base is None:
                 continue
             if not _takes_plugins(network_class):
-                raise ConfigError(f'{key}.plugins: {_suggest_network(toolbox, kind)}')
+                raise ConfigError(f'{key}.plugins: {_suggest_network(toolbox, base.__name__)}')
             if node['plugins']:  # with an empty list the toolbox builds nothing
-                _check_network(node, key, toolbox, kind)
+                _check_network(node, key, toolbox, base.__name__)
 
 
 def _nodes_with_plugins(
@@ -86,6 +84,24 @@ def _nodes_with_plugins(
             yield node, key, scope
         for name, value in node.items():
             yield from _nodes_with_plugins(value, f'{key}.{name}', scope)
+
+
+def _toolbox_class(network_class: Any, toolbox: str) -> type | None:
+    """The toolbox's class that a network is or derives from, if it has that one's grammar.
+
+    A class of the user's own that takes ``plugins`` itself may have a grammar of its own.
+    """
+    for base in network_class.__mro__ if inspect.isclass(network_class) else ():
+        if base.__module__.split('.')[0] == toolbox:
+            return base
+        own = vars(base)
+        if 'make_stage_plugins' in own or 'plugins' in _parameters(own.get('__init__', object)):
+            return None
+    return None
+
+
+def _parameters(function: Any) -> Iterable[str]:
+    return inspect.signature(function).parameters if function is not object else ()
 
 
 def _takes_plugins(network_class: type) -> bool:
@@ -118,8 +134,7 @@ def _check_network(node: dict, key: str, toolbox: str, kind: str) -> None:
     title, ours = TOOLBOXES[toolbox].title, _RESNETS.get((toolbox, kind))
 
     def build(plugins: list[dict] | None) -> nn.Module:
-        network = {**copy.deepcopy(node), 'type': f'{toolbox}.{kind}', 'plugins': plugins}
-        return MODELS.build(network)
+        return MODELS.build({**copy.deepcopy(node), 'plugins': plugins})
 
     try:
         probed = probe(build)

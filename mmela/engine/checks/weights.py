@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
+from mmela.engine.checkpoints.reading import read_checkpoint
 from mmela.engine.log import log_once
 from mmela.errors import UserError, did_you_mean, local_rank
 
 #: Seconds without an answer after which a download is given up.
 _TIMEOUT = 30.0
-#: How checkpoints begin: a zip archive, or the pickle of torch before 1.6.
-_MAGIC = (b'PK', b'\x80')
 
 
 class Weights(NamedTuple):
@@ -43,7 +42,8 @@ def check_weights(cfg: Config, splits: Sequence[str]) -> None:
         if '://' in weights.path:
             _download(weights)
         else:
-            check_checkpoint(weights.path, weights.key, weights.switch)
+            trust = cfg.get('trust_checkpoint', False)
+            check_checkpoint(weights.path, weights.key, weights.switch, trust)
 
 
 def required_weights(cfg: Config, training: bool) -> list[Weights]:
@@ -60,38 +60,29 @@ def required_weights(cfg: Config, training: bool) -> list[Weights]:
     return [weights for weights in (named, *parts) if weights.path]
 
 
-def check_checkpoint(path: str, name: str = 'the checkpoint', switch: str = '') -> None:
+def check_checkpoint(
+    path: str, name: str = 'the checkpoint', switch: str = '', trust: bool = False
+) -> dict[str, Any]:
     """Checks that a local file is a checkpoint.
 
     Args:
         path: The file.
         name: What the message calls it: a config key.
         switch: The option that runs without it, if there is one.
+        trust: Whether to run the code that the file may hold.
+
+    Returns:
+        What it holds.
 
     Raises:
-        UserError: If there is no such file, or it is truncated or something else.
+        UserError: If there is no such file; it is damaged or something else; or it holds more
+            than tensors and plain data, and is not trusted.
     """
     without = f'; to run without these weights: --cfg-options {switch}' if switch else ''
     path = os.path.expanduser(path)
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise UserError(f'{name}: there is no file {path}{without}{_suggestion(path)}')
-    with open(path, 'rb') as file:
-        start = file.read(16)
-    if not start.startswith(_MAGIC):
-        raise UserError(
-            f'{name}: {path} is not a PyTorch checkpoint: it begins with {start!r}{without}.'
-        )
-    try:
-        checkpoint = _load(path)
-    # What a damaged file raises depends on where the damage is.
-    except Exception as error:
-        raise UserError(
-            f'{name}: {path} ({os.path.getsize(path):,} bytes) is not a PyTorch checkpoint or is '
-            f'truncated ({_cause(error)}){without}.'
-        ) from error
-    if not isinstance(checkpoint, dict):
-        kind = type(checkpoint).__name__
-        raise UserError(f'{name}: expected a state dict in {path}, got a {kind}{without}.')
+    return read_checkpoint(path, name, switch, trust)
 
 
 def _of_model(node: Any, key: str) -> Iterator[Weights]:
@@ -128,6 +119,8 @@ def _download(weights: Weights) -> None:
     try:
         with _socket_timeout(_TIMEOUT):
             _load(weights.path)
+    except UserError as error:
+        raise UserError(f'{weights.key}: {error}') from error
     # No network, no torchvision, an unknown name, a damaged cache: all have the same fix.
     except Exception as error:
         fix = 'try again with a connection'

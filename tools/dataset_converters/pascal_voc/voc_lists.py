@@ -11,6 +11,8 @@ from pascal_voc.checks import read_names
 #: Location of the lists in a VOC folder.
 LISTS = Path('ImageSets', 'Main')
 _SPLITS = ('train', 'val', 'trainval', 'test')
+#: VOC's own, and what people have besides.
+_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif')
 _YEARS = {'VOC2007': 'voc07', 'VOC2012': 'voc12'}
 
 
@@ -28,8 +30,13 @@ class ImageSet(NamedTuple):
 
     @property
     def images(self) -> list[Path]:
-        """Images of the list."""
-        return [self.folder / 'JPEGImages' / f'{name}.jpg' for name in self.names]
+        """Images of the list, each with the suffix that it has; .jpg if there is none."""
+        stems = [self.folder / 'JPEGImages' / name for name in self.names]
+        return [next(filter(Path.is_file, _with_suffixes(s)), Path(f'{s}.jpg')) for s in stems]
+
+
+def _with_suffixes(stem: Path) -> list[Path]:
+    return [Path(stem.parent, stem.name + s) for t in _SUFFIXES for s in (t, t.upper())]
 
 
 def find_folders(source: Path) -> dict[str, Path]:

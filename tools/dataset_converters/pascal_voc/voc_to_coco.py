@@ -61,7 +61,7 @@ def voc_to_coco(
     sets = {image_set.path: image_set for members in files.values() for image_set in members}
     for image_set in sets.values():
         require_files(image_set.xml_files, 'annotations', 'unpack the data set again')
-        require_files(image_set.images, 'images', 'VOCDataset expects .jpg files')
+        require_files(image_set.images, 'images', 'each XML file needs one of its name')
     counts = {p: _class_names(p) for p in {p for s in sets.values() for p in s.xml_files}}
     broken = set(broken_images({p for s in sets.values() for p in s.images}))
     converter: Any = load_converter('mmdet', 'pascal_voc.py')
@@ -150,12 +150,17 @@ def _read(image_set: ImageSet, classes: Sequence[str]) -> list[dict[str, Any]]:
         lazy_init=True,
     )
     try:
-        return dataset.load_data_list()
+        infos: list[dict[str, Any]] = dataset.load_data_list()
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f'an annotation of {image_set.path} is invalid: a coordinate or size is missing or not '
             f'a number ({error}).'
         ) from error
+    # XMLDataset takes every image for a .jpg.
+    return [
+        {**info, 'img_path': str(image)}
+        for info, image in zip(infos, image_set.images, strict=True)
+    ]
 
 
 def _annotation(

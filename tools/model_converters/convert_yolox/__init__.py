@@ -11,12 +11,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from checkpoint_files import check_target, read_checkpoint, read_lines, write_checkpoint
+from checkpoint_files import check_target, read_lines, write_checkpoint
 from torch import Tensor
 
 from convert_yolox.configs import PREPROCESSING_OF_ELA_CODE, config_for, images_of
 from convert_yolox.weights import ConvertedYOLOX, convert_weights, some
 from mmela.engine.checks.environment import check_environment
+from mmela.engine.checks.weights import check_checkpoint
 from mmela.engine.log import without_onedl_notice
 from mmela.errors import UserError
 
@@ -33,6 +34,7 @@ def convert_yolox(
     from_ela_code: bool,
     classes_file: str | None = None,
     overwrite: bool = False,
+    trust: bool = False,
 ) -> str:
     """Converts a checkpoint file.
 
@@ -45,6 +47,7 @@ def convert_yolox(
         classes_file: Text file with one class name per line. Without it, 20 classes are assumed to
             be Pascal VOC's and 80 COCO's, in the order that MMDetection and both sources share.
         overwrite: Whether ``target`` may exist.
+        trust: Whether to run the code that ``source`` may hold.
 
     Returns:
         A report on what was converted and what was left out, in lines.
@@ -54,7 +57,7 @@ def convert_yolox(
             Nothing is written then.
     """
     check_target(source, target, overwrite)
-    checkpoint = read_checkpoint(source)
+    checkpoint = check_checkpoint(source, 'the source', trust=trust)
     try:
         weights, others = _find_weights(checkpoint)
         converted = convert_weights(weights, attention=from_ela_code)

@@ -24,6 +24,11 @@ def run(description: str | None, source: str, from_ela_code: bool) -> int:
     parser.add_argument('out', help='the file to write')
     parser.add_argument('--classes', metavar='FILE', help='text file of class names, one per line')
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='run the code that the checkpoint may hold; only if you trust its author',
+    )
     args = parser.parse_args()
     with exit_on_user_error():
         report = convert_yolox(
@@ -32,6 +37,7 @@ def run(description: str | None, source: str, from_ela_code: bool) -> int:
             from_ela_code=from_ela_code,
             classes_file=args.classes,
             overwrite=args.overwrite,
+            trust=args.trust_checkpoint,
         )
         print(report)
     return 0

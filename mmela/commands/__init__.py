@@ -1,0 +1,1 @@
+"""What the commands behind ``mmela ...`` do beyond training and testing."""

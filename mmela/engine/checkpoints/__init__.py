@@ -1,0 +1,1 @@
+"""Checkpoints: read as data, written safely, and found again by ``--resume``."""

@@ -1,0 +1,144 @@
+"""A loss or weights that are not finite end a training before anything is lost."""
+
+from copy import deepcopy
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+
+from mmela.engine import load_config, train
+from mmela.engine import test as run_test
+from mmela.engine.hooks.finite_loss import FiniteLossHook
+from mmela.errors import UserError
+
+LAYERS = {
+    'tiny_seg': ('backbone.layer3.0.conv1', 'decode.loss_ce'),
+    'tiny_cls': ('backbone.layer3.0.conv1', 'loss'),
+    'tiny_det': ('bbox_head.multi_level_conv_cls.1', 'loss_cls'),
+}
+
+
+@pytest.fixture
+def greys(tmp_path):
+    """Grey images in the folders of three classes."""
+    for name in (
+        'train/a/0',
+        'train/a/1',
+        'train/b/0',
+        'train/c/0',
+        'val/a/0',
+        'val/b/0',
+        'val/c/0',
+    ):
+        path = tmp_path / 'greys' / f'{name}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((32, 32, 3), 99, np.uint8))
+    return tmp_path / 'greys'
+
+
+@pytest.fixture
+def config(configs, shapes_root, greys, tmp_path, monkeypatch):
+    """A tiny config with one more hook."""
+    monkeypatch.syspath_prepend(str(configs))
+    import_module('interrupt')
+    monkeypatch.chdir(tmp_path)
+
+    def config(name, *settings, hook):
+        root = greys if name == 'tiny_cls' else shapes_root
+        settings = [f'data_root={root}/', *settings]
+        cfg = load_config(str(configs / f'{name}.py'), settings, str(tmp_path / 'run'))
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+        return cfg
+
+    return config
+
+
+@pytest.mark.parametrize('name', LAYERS)
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_where_it_began(name, config):
+    layer, loss = LAYERS[name]
+    hook = dict(type='PoisonHook', layer=layer, iteration=2)
+    cfg = config(name, 'train_cfg.max_epochs=2', 'train_dataloader.batch_size=4', hook=hook)
+    with pytest.raises(UserError) as error:
+        train(cfg)
+    message = str(error.value)
+    assert f'iteration 2: {loss}' in message and f'{layer} (' in message
+    images = [name for name in Path(cfg.data_root).rglob('*.jpg') if str(name) in message]
+    assert len(images) == 4
+    assert not Path(cfg.work_dir, 'epoch_2.pth').exists()
+
+
+def test_the_weights_are_those_of_before(config):
+    hook = dict(type='PoisonHook', layer='decode_head.convs.0', iteration=1)
+    cfg = config('tiny_seg', hook=hook)
+    weights = []
+
+    class Look(FiniteLossHook):
+        def _explain(self, is_finite):
+            weights.extend(self._runner.model.parameters())
+            return super()._explain(is_finite)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError):
+        patch.setattr('mmela.engine.runner.FiniteLossHook', Look)
+        train(cfg)
+    assert weights and all(torch.isfinite(weight).all() for weight in weights)
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(config, caplog):
+    hook = dict(type='PoisonWeightHook', name='decode_head.conv_seg.weight', iteration=4)
+    cfg = config('tiny_seg', 'train_cfg.max_epochs=2', hook=hook)
+    with pytest.raises(UserError, match=r'decode_head.conv_seg.weight'):
+        train(cfg)
+    checkpoint = torch.load(Path(cfg.work_dir, 'epoch_1.pth'), weights_only=False)
+    assert all(value.isfinite().all() for value in checkpoint['state_dict'].values())
+    assert not Path(cfg.work_dir, 'epoch_2.pth').exists()
+
+    checkpoint['state_dict']['decode_head.conv_seg.weight'][0] = float('nan')
+    torch.save(checkpoint, 'nan.pth')
+    warnings = []
+    with pytest.MonkeyPatch.context() as patch:
+        name = 'mmela.engine.hooks.finite_loss.print_log'
+        patch.setattr(name, lambda message, **kwargs: warnings.append(message))
+        run_test(config('tiny_seg', hook=dict(type='TraceHook')), 'nan.pth')
+    assert any('decode_head.conv_seg.weight' in warning for warning in warnings)
+
+
+def test_a_loss_function_that_refuses_what_is_not_finite_is_explained_as_well(config):
+    """YOLOX's assigner raises a RuntimeError before there is a loss."""
+    name = 'neck.out_convs.0.conv.weight'
+    hook = dict(type='PoisonWeightHook', name=name, iteration=1)
+    with pytest.raises(UserError, match=f'iteration 2: .* not finite .*{name}'):
+        train(config('tiny_det', 'train_dataloader.batch_size=2', hook=hook))
+
+
+def test_mixed_precision_may_skip_nine_steps_in_a_row():
+    """A scaler skips steps and lowers the scale, which takes a few iterations."""
+    model = torch.nn.Linear(1, 1)
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    wrapper.loss_scaler = object()
+    hook = FiniteLossHook()
+    loop = SimpleNamespace(run_iter=None)
+    hook.before_train(
+        SimpleNamespace(optim_wrapper=wrapper, model=model, cfg={}, iter=0, train_loop=loop)
+    )
+    assert deepcopy(model)(torch.ones(1)).isfinite()  # as EMA does
+
+    def loss(factor):
+        return model(torch.ones(1)).sum() * factor
+
+    for factor in [*[float('inf')] * 9, 1.0, *[float('nan')] * 9]:
+        wrapper.backward(loss(factor))
+    with pytest.raises(UserError, match='10th time in a row'):
+        wrapper.backward(loss(float('nan')))
+
+
+@pytest.mark.long
+def test_faster_rcnn_that_diverges_is_ended(config):
+    """A learning rate out of all reason, after which it used to train on NaN to the end."""
+    cfg = config('tiny_frcnn', 'optim_wrapper.optimizer.lr=1e12', hook=dict(type='TraceHook'))
+    with pytest.raises(UserError, match=r'iteration \d+: .*not finite'):
+        train(cfg)
