@@ -98,7 +98,7 @@ def test_a_shipped_config_without_its_toolbox_is_one_line(repo_root, tmp_path):
         '        raise metadata.PackageNotFoundError(name)\n'
         '    return version(name)\n'
         'PathFinder.find_spec, metadata.version = without, unversioned\n'
-        'sys.argv = [tool, config]\n'
+        'sys.argv, sys.path[0] = [tool, config], tool.rpartition("/")[0]\n'
         'runpy.run_path(tool, run_name="__main__")\n'
     )
     config = repo_root / 'configs' / 'cls' / 'resnet' / 'resnet18-ela-b_clothing.py'
