@@ -21,6 +21,7 @@ COMMANDS = {
     'export': 'write a checkpoint as ONNX',
     'verify': 'check every file of the data sets of a config',
     'attend': 'write a config that adds attention to a network',
+    'compare': 'compare networks on your data over several seeds',
     'flops': 'print parameters and FLOPs with and without attention',
     'doctor': 'check the environment',
 }

@@ -90,7 +90,7 @@ def run_cell(spec: Spec, entry: str, seed: int, out: str | Path) -> dict[str, An
     cfg.dump(folder / 'config.py')
     cfg.custom_hooks = [
         *(cfg.get('custom_hooks') or []),
-        dict(type='mmela.ReferenceWeightsHook', model=_model_of(reference), seed=seed),
+        dict(type='mmela.ReferenceWeightsHook', model=model_of(reference), seed=seed),
     ]
     use_resume(cfg, 'auto')
     started = time.time()
@@ -100,9 +100,8 @@ def run_cell(spec: Spec, entry: str, seed: int, out: str | Path) -> dict[str, An
     tested = spec.config(entry, seed, str(folder))
     metrics = test(tested, str(folder / os.path.basename(checkpoint)))
     if spec.metric not in metrics:
-        raise UserError(
-            f'metric: expected one of {", ".join(metrics)}, got {spec.metric!r} in the SPEC.'
-        )
+        found = ', '.join(metrics) or 'nothing, as no box was found'
+        raise UserError(f'metric of the SPEC: expected one of {found}, got {spec.metric!r}.')
     result = dict(
         entry=entry,
         seed=seed,
@@ -118,7 +117,8 @@ def run_cell(spec: Spec, entry: str, seed: int, out: str | Path) -> dict[str, An
     return result
 
 
-def _model_of(cfg: Config) -> Any:
+def model_of(cfg: Config) -> Any:
+    """The model of a config, with its data preprocessor as the runner adds it."""
     model = cfg.model
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)

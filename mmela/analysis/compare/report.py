@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmela.analysis.compare.cell import command_of
+from mmela.analysis.compare.cell import command_of, folder_of
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.statistics import Comparison, compare
 
@@ -42,6 +43,10 @@ def write_report(spec: Spec, results: Results, spec_file: str, out: str) -> list
     if any(c is not None and not math.isnan(c.low) for c in table.values()):
         differences_figure(spec, table).savefig(folder / 'differences.png', dpi=150)
         written.append(str(folder / 'differences.png'))
+    curves = learning_curves(spec, out)
+    if curves:
+        curves_figure(spec, curves).savefig(folder / 'curves.png', dpi=150)
+        written.append(str(folder / 'curves.png'))
     return written
 
 
@@ -148,6 +153,51 @@ def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> An
     ax.set_yticks(range(len(shown)), [f'{e} ({f.seeds} seeds)' for e, f in shown.items()])
     ax.invert_yaxis()
     ax.set_xlabel(f'{spec.metric}: difference to {spec.reference}, 95 % interval')
+    return figure
+
+
+def learning_curves(spec: Spec, out: str) -> dict[str, list[dict[int, float]]]:
+    """The validations of each run: the metric by step, from MMEngine's logs.
+
+    Args:
+        spec: The comparison.
+        out: Folder of the comparison.
+
+    Returns:
+        For each entry with validations, one dict per seed.
+    """
+    curves: dict[str, list[dict[int, float]]] = {}
+    for entry in spec.entries:
+        for folder in sorted(folder_of(out, entry, 0).parent.glob('seed*')):
+            points: dict[int, float] = {}
+            for log in sorted(folder.glob('*/vis_data/scalars.json')):
+                for line in log.read_text(encoding='utf-8').splitlines():
+                    row = json.loads(line)
+                    if spec.metric in row and 'step' in row:
+                        points[int(row['step'])] = float(row[spec.metric])
+            if len(points) > 1:
+                curves.setdefault(entry, []).append(points)
+    return curves
+
+
+def curves_figure(spec: Spec, curves: Mapping[str, list[dict[int, float]]]) -> Any:
+    """Learning curves: the mean over seeds, and a band of one standard deviation."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout='constrained')
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    for entry, runs in curves.items():
+        steps = sorted(set.intersection(*(set(run) for run in runs)))
+        values = np.array([[run[step] for step in steps] for run in runs])
+        mean, spread = values.mean(0), values.std(0, ddof=1) if len(runs) > 1 else 0 * values[0]
+        (line,) = ax.plot(steps, mean, label=f'{entry} ({len(runs)} seeds)')
+        ax.fill_between(steps, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)
+    ax.set_xlabel('epoch or iteration')
+    ax.set_ylabel(spec.metric)
+    ax.legend()
     return figure
 
 
