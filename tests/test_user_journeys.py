@@ -32,7 +32,7 @@ def mmela(repo_root, work):
         done = subprocess.run(
             [sys.executable, '-c', 'import sys, mmela_cli; sys.exit(mmela_cli.main())', *words],
             cwd=work,
-            env={**os.environ, 'PYTHONPATH': str(repo_root)},
+            env={**os.environ, 'PYTHONPATH': f'{repo_root}:{os.environ.get("PYTHONPATH", "")}'},
             capture_output=True,
             text=True,
             timeout=600,
@@ -50,7 +50,8 @@ def trained(mmela, repo_root, shapes_root, work):
     config.write_text(
         f"_base_ = '{repo_root}/configs/det/yolox/yolox_nano_shapes.py'\n"
         "model = dict(backbone=dict(type='mmela.CSPDarknet', plugins=[\n"
-        "    dict(cfg=dict(type='mmela.ELA', variant='T'), position='after_stage')]))\n"
+        "    dict(cfg=dict(type='mmela.ELA', variant='T', residual='scaled'),\n"
+        "         position='after_stage')]))\n"
     )
     data = f'data_root={shapes_root}'
     assert 'faults: 0' in mmela('verify', str(config), '--cfg-options', data)

@@ -97,5 +97,5 @@ def test_after_a_kill_it_goes_on_from_the_last_checkpoint(spec_file, start, tmp_
     process = start(spec_file, '--seeds', '1', '--out', 'out')
     out, _ = process.communicate(timeout=600)
     assert process.returncode == 0, out
-    assert 'continues from iter_' in (folder / 'run.log').read_text()
+    assert 'seed0/iter_' in (folder / 'run.log').read_text().partition('continues from ')[2]
     assert losses(folder) == losses(folder_of(tmp_path / 'out', 'frozen', 0))

@@ -15,7 +15,10 @@ DAMAGE = {
         lambda file: file.write_bytes(file.read_bytes()[:-30]),
         'is truncated or damaged',
     ),
-    'no image': (lambda file: file.write_text('<html>404'), "is no image (it begins with b'<html>"),
+    'no image': (
+        lambda file: file.write_text('<html>404'),
+        "is not an image (it begins with b'<html>",
+    ),
     'missing': (lambda file: file.unlink(), 'does not exist'),
 }
 TASKS = {

@@ -113,9 +113,9 @@ REFUSED = {
         each('annotations', lambda a: a.update(category_id=a['category_id'] + 50)),
         'of categories that the file does not have',
     ),
-    'no list': (lambda c: c.pop('images'), 'is no COCO file'),
-    'no dicts': (lambda c: c.update(annotations=[3]), 'is no COCO file'),
-    'ids that are lists': (first('images', id=[1]), 'is no COCO file'),
+    'no list': (lambda c: c.pop('images'), 'is not a COCO file'),
+    'no dicts': (lambda c: c.update(annotations=[3]), 'is not a COCO file'),
+    'ids that are lists': (first('images', id=[1]), 'is not a COCO file'),
 }
 
 
@@ -178,7 +178,7 @@ def test_a_copy_of_the_same_file_may_stand_for_the_evaluator(det, shapes, tmp_pa
         ('{"images": [], "categories": [{"id": 1, "name": "Müll"}]}'.encode('latin-1'), 'Latin-1'),
         (b'{"categories": [', 'truncated'),
         (b'', 'truncated'),
-        (b'[1, 2]', 'is no COCO file'),
+        (b'[1, 2]', 'is not a COCO file'),
     ],
 )
 def test_a_file_that_is_no_json_in_utf8_is_refused(content, told, det, shapes, find):

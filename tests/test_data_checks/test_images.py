@@ -42,7 +42,7 @@ def test_an_image_whose_annotations_are_not_turned_is_warned_of(det, image, edit
 
     turn(image, 6, size=(64, 48))
     edit(change(64, 48))
-    assert '1 of 8 images are turned on loading' in find(det, 'train')[1]
+    assert '1 of 8 images are rotated on loading' in find(det, 'train')[1]
     assert cv2.imread(str(image)).shape[:2] == (64, 48)  # OpenCV turns it indeed
     edit(change(48, 64))  # annotations of the image as it is shown
     assert 'turned' not in ''.join(find(det, 'train'))
@@ -62,7 +62,10 @@ def test_a_turned_image_with_its_mask_as_stored_is_refused(seg, image, find):
 DAMAGE = {
     'empty': (lambda file: file.write_bytes(b''), 'is empty (0 bytes)'),
     'truncated': (lambda file: file.write_bytes(file.read_bytes()[:-20]), 'is truncated'),
-    'no image': (lambda file: file.write_text('<html>404'), "is no image (it begins with b'<html>"),
+    'no image': (
+        lambda file: file.write_text('<html>404'),
+        "is not an image (it begins with b'<html>",
+    ),
     'missing': (lambda file: file.unlink(), 'do not exist'),
 }
 

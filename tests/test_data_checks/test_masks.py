@@ -9,7 +9,7 @@ from mmela.engine.checks.dataset import check_dataset_content
 
 
 def rewrite(shapes, change, suffix='.png', pattern='*.png'):
-    """Writes the masks anew, each as a function of its values; returns the files."""
+    """Rewrites the masks, each as a function of its values; returns the files."""
     files = sorted((shapes / 'SegmentationClass').glob(pattern))
     for file in files:
         from PIL import Image
@@ -36,7 +36,7 @@ def test_values_beyond_the_classes_are_refused_with_file_and_values(seg, shapes,
     rewrite(shapes, lambda mask: np.where(mask == 3, 200, mask).astype('uint8'))
     faults, _ = find(seg, 'train')
     assert 'train_dataloader.dataset.data_prefix.seg_map_path' in faults
-    assert 'no class of 7 classes (0 to 6 and 255' in faults and '200' in faults
+    assert 'outside the 7 classes (0 to 6 and 255' in faults and '200' in faults
     assert 'SegmentationClass/train_0' in faults
 
 
@@ -159,5 +159,5 @@ def test_one_output_channel_for_two_classes_is_accepted(seg, shapes, find):
 
 def test_a_segmenter_is_refused_before_the_start(seg, shapes):
     rewrite(shapes, lambda mask: mask + 100)
-    with pytest.raises(UserError, match='no class of 7'):
+    with pytest.raises(UserError, match='outside the 7 classes'):
         check_dataset_content(seg, ('train', 'val'))

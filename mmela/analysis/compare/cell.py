@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shlex
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import Runner, load_checkpoint, set_random_seed
 
 from mmela.analysis.compare.spec import Spec, read_spec, slug
 from mmela.engine import exit_on_user_error, test, train, use_resume
@@ -37,20 +39,29 @@ class ReferenceWeightsHook(Hook):
         seed: Of the run.
     """
 
-    priority = 'VERY_HIGH'  # before an EMAHook copies the network
+    priority = 'VERY_HIGH'  # before an EMAHook takes the weights over
 
     def __init__(self, model: Any, seed: int) -> None:
         self.model = model
         self.seed = seed
 
-    def before_run(self, runner: Runner) -> None:
-        """Takes the tensors over; the runner loads ``load_from`` or resumes after it."""
-        state = torch.get_rng_state()
+    def before_train(self, runner: Runner) -> None:
+        """Takes the tensors over, after the network was initialised and ``load_from`` was loaded.
+
+        A run that continues from a checkpoint has its weights already.
+        """
+        if runner.iter > 0 or runner.epoch > 0:
+            return
+        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
         set_random_seed(self.seed)
         reference = MODELS.build(self.model)
         if hasattr(reference, 'init_weights'):
             reference.init_weights()
-        torch.set_rng_state(state)
+        if runner.cfg.get('load_from'):
+            load_checkpoint(reference, runner.cfg.load_from, map_location='cpu', logger='silent')
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
         ours = unwrap(runner.model).state_dict()
         for name, tensor in reference.state_dict().items():
             if name in ours and ours[name].shape == tensor.shape:

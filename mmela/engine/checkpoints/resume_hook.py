@@ -47,7 +47,7 @@ class ResumeHook(Hook):
         missing += [key for key in ('message_hub',) if key not in checkpoint]
         if missing:
             raise UserError(
-                f'--resume: {path} is no checkpoint of a training: it has no '
+                f'--resume: {path} is not a training checkpoint: it has no '
                 f'{", ".join(missing)}; {instead}'
             )
         changed = _changed_tensors(runner.model, checkpoint)

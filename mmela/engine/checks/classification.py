@@ -112,7 +112,7 @@ def _compare(
     if num_classes not in (None, len(names)):
         raise UserError(
             f'{key}: {contents}, but model.head.num_classes is {num_classes}: '
-            f'--cfg-options model.head.num_classes={len(names)}. If that is meant: '
+            f'--cfg-options model.head.num_classes={len(names)}. If this is intended: '
             '--no-data-check.'
         )
     where, named = _named_classes(dataset, key)

@@ -28,10 +28,10 @@ def check_required_keys(cfg: Config, splits: Sequence[str]) -> None:
 
 
 def check_precision(cfg: Config, splits: Sequence[str]) -> None:
-    """Checks that the machine can train in mixed precision, if the config wants that.
+    """Checks that the machine can train in mixed precision, if the config requests it.
 
     Raises:
-        UserError: If it wants that and there is no GPU.
+        UserError: If it requests it and there is no GPU.
     """
     wrapper = (cfg.get('optim_wrapper') or {}).get('type')
     if 'train' in splits and wrapper == 'AmpOptimWrapper' and get_device() == 'cpu':

@@ -19,7 +19,7 @@ class BrokenSampleError(UserError):
     """A file of a sample cannot be read.
 
     Args:
-        message: What the person reads. A DataLoader hands over the traceback of its worker, which
+        message: The message for the user. A DataLoader hands over the traceback of its worker, which
             ends with it.
     """
 
@@ -80,9 +80,9 @@ def _fault_of_sample(dataset: Any, index: int) -> str | None:
             _, fault = decode(path, backend, flag)
         if fault:
             return (
-                f'the {name} {path} (sample {index} of the {type(dataset).__name__}) {fault}. Put '
-                'a whole one in its place, or take it out of the annotations; a training goes on '
-                'from its last checkpoint with --resume. All files: '
+                f'the {name} {path} (sample {index} of the {type(dataset).__name__}) {fault}. '
+                'Replace it or remove it from the annotations; --resume continues a training from '
+                'its last checkpoint. To check all files: '
                 'python tools/misc/verify_dataset.py CONFIG.'
             )
     return None

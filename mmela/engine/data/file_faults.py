@@ -44,7 +44,7 @@ def file_fault(path: str) -> str:
     if not os.path.exists(path):
         return f'does not exist{_same_stem(path)}'
     if not os.path.isfile(path):
-        return 'is no file'
+        return 'is not a file'
     if os.path.getsize(path) == 0:
         return 'is empty (0 bytes)'
     return ''
@@ -97,7 +97,7 @@ def decode(path: str, backend: str = 'cv2', flag: str = 'color') -> tuple[np.nda
     if image is not None:
         return image, ''
     if not content.startswith(_MAGIC):
-        return None, f'is no image (it begins with {content[:12]!r})'
+        return None, f'is not an image (it begins with {content[:12]!r})'
     return None, f'is truncated or damaged{f" ({reason[0]})" if reason else ""}'
 
 

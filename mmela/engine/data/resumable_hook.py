@@ -110,7 +110,7 @@ def _trained_batches(loop: EpochBasedTrainLoop) -> int:
         return trained
     print_log(
         f'The checkpoint was taken at iteration {loop.iter}, which does not lie in epoch '
-        f'{loop.epoch + 1} of {length} iterations: the epoch begins anew. Expected the same batch '
+        f'{loop.epoch + 1} of {length} iterations: the epoch restarts. Expected the same batch '
         'size, number of processes and dataset as before.',
         logger='current',
         level=logging.WARNING,

@@ -55,7 +55,7 @@ def check_coco(dataset: DataSet, summary: Summary) -> Iterator[Finding]:
         yield Finding(key, f'{path} {summary["fault"]}.', path=path)
         return
     if not summary['is_coco']:
-        text = f'{path} is no COCO file: expected dicts in images, annotations and categories.'
+        text = f'{path} is not a COCO file: expected dicts in images, annotations and categories.'
         yield Finding(key, text, path=path)
         return
     names = [name for _, name in summary['categories']]

@@ -39,7 +39,7 @@ def report(findings: Iterable[Finding]) -> None:
             log_once(str(finding), logging.WARNING)
     faults = [str(finding) for finding in found if finding.is_fault]
     if faults:
-        raise UserError('\n'.join([*faults, 'If that is meant: --no-data-check.']))
+        raise UserError('\n'.join([*faults, 'If this is intended: --no-data-check.']))
 
 
 def listed(items: Sequence[object], count: int | None = None, shown: int = _SHOWN) -> str:

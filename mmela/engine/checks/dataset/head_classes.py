@@ -27,7 +27,7 @@ def check_head_classes(cfg: Config, datasets: Sequence[DataSet]) -> Iterator[Fin
     """Checks that each head has as many classes as the data.
 
     MMPreTrain's heads are compared with the class folders, see
-    :func:`mmela.engine.checks.class_folders.check_class_folders`.
+    :func:`mmela.engine.checks.classification.check_class_folders`.
 
     Args:
         cfg: The config; its toolbox has to be importable.

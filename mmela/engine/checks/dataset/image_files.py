@@ -157,7 +157,7 @@ def _sizes(dataset: DataSet, records: Sequence[ImageRecord]) -> Iterator[Finding
 
 
 def _turned(dataset: DataSet, records: Sequence[ImageRecord]) -> Iterator[Finding]:
-    """Warns of images that are turned on loading where their annotations are not."""
+    """Warns of images that are rotated on loading where their annotations are not."""
     if dataset.scope == 'mmpretrain' or _ignores_orientation(dataset):
         return
     turned = [
@@ -172,12 +172,12 @@ def _turned(dataset: DataSet, records: Sequence[ImageRecord]) -> Iterator[Findin
         of = 'masks' if dataset.scope == 'mmseg' else 'boxes'
         yield Finding(
             dataset.key,
-            f'{len(turned)} of {len(records)} images are turned on loading by their EXIF '
+            f'{len(turned)} of {len(records)} images are rotated on loading by their EXIF '
             f'orientation, their {of} are not: {listed([r.sample.image for r in turned])}; save '
             'the images upright (`exiftran -ai FILE`, or PIL.ImageOps.exif_transpose), or load '
             "them as they are stored: dict(type='LoadImageFromFile', "
             "color_type='color_ignore_orientation'). If the annotations are of the upright "
-            'images, all is well.',
+            'images, ignore this warning.',
             is_fault=False,
             path=turned[0].sample.image,
         )

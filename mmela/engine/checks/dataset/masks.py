@@ -94,7 +94,7 @@ def check_masks(
         )
     jpeg = [r for r in whole if r.format == 'JPEG']
     if jpeg:
-        text = 'are JPEG files, which change the values at borders; write the masks anew as PNG'
+        text = 'are JPEG files, which change the values at borders; save the masks as PNG'
         yield found(jpeg, text)
     sizes = [r for r in whole if r.image.header and r.shape[1::-1] != loaded_size(r.image.header)]
     if sizes:
@@ -150,7 +150,7 @@ def _values(
             hint = f'classes numbered from 1: --cfg-options {dataset.key}.reduce_zero_label=True'
         yield found(
             odd,
-            f'hold values that are no class of {classes} (0 to {largest} and {_IGNORED}, which is '
+            f'hold values outside the {classes} (0 to {largest} and {_IGNORED}, which is '
             f'ignored): {listed(beyond, shown=10)}; {hint}',
         )
         return
