@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from mmela_cli import mmela_imports
-from mmela_cli.arguments import add_config
+from mmela_cli.arguments import add_config, add_shape, shape_of
 
 
 def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -29,6 +29,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         default='backbone',
         help='backbone or neck, and perhaps a position: neck.fpn_convs.* (default: %(default)s)',
     )
+    add_shape(parser)
     parser.add_argument('--out', metavar='NEW.py', help='file to write; default: print it')
     parser.add_argument(
         '--list', action='store_true', help='list the positions of --where with their shapes'
@@ -42,7 +43,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit status; 2 after a user error.
     """
-    args = build_parser(prog).parse_args(argv)
+    parser = build_parser(prog)
+    args = parser.parse_args(argv)
+    shape = shape_of(parser, args)
     with mmela_imports():
         from mmela import engine
         from mmela.commands.attend import attend, base_of, list_places
@@ -62,6 +65,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
                     variant=args.variant,
                     residual=residual,
                     where=args.where,
+                    shape=shape,
                 )
         if args.list:
             for name, shapes in places:

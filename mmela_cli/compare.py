@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     with mmela_imports():
         from mmela import engine
         from mmela.analysis.compare.cell import command_of, run_cell
+        from mmela.analysis.compare.costs import costs_of, record
         from mmela.analysis.compare.report import write_report
         from mmela.analysis.compare.schedule import results_of, run_all
         from mmela.analysis.compare.spec import read_spec
@@ -64,11 +65,18 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
                     state = 'done   ' if seed in done.get(entry, {}) else 'to run '
                     print(f'{state} {command_of(args.spec, entry, seed, args.out)}')
             times = [r['seconds'] for runs in done.values() for r in runs.values()]
-            left = len(seeds) * len(spec.entries) - len(times)
-            if times and left > 0:
+            left = sum(seed not in done.get(entry, {}) for seed in seeds for entry in spec.entries)
+            if times and left:
                 minutes = sum(times) / len(times) * left / args.jobs / 60
                 print(f'{left} runs to go, about {minutes:.0f} min by those that are done')
             return 0
+        costs = costs_of(spec)
+        if not args.report_only:
+            record(args.spec, args.out)
+
+        def report() -> list[str]:
+            return write_report(spec, results_of(spec, args.out), args.spec, args.out, costs)
+
         if args.speed:
             from mmela.analysis.compare.speed import measure_speed
 
@@ -78,10 +86,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
             def say(line: str) -> None:
                 print(line, flush=True)
-                write_report(spec, results_of(spec, args.out), args.spec, args.out)
+                report()
 
             progress = run_all(spec, args.spec, args.out, seeds, jobs=args.jobs, gpus=gpus, say=say)
             failed = len(progress.failed)
-        for path in write_report(spec, results_of(spec, args.out), args.spec, args.out):
+        for path in report():
             print(path)
     return 2 if failed else 0

@@ -41,6 +41,13 @@ CONVNEXT = (
     dict(arch=dict(depths=[1] * 4, channels=[8, 16, 24, 32]), out_indices=(0, 1, 2, 3)),
 )
 CONVNEXT_MAPS = (CONVNEXT[0], dict(**CONVNEXT[1], gap_before_final_norm=False))
+CLS_SWIN = (
+    'mmpretrain.SwinTransformer',
+    dict(arch=dict(embed_dims=12, depths=[1] * 4, num_heads=[1, 2, 3, 4])),
+)
+DDRNET = ('mmseg.DDRNet', dict(channels=8, ppm_channels=16, norm_cfg=dict(type='BN')))
+PIDNET = ('mmseg.PIDNet', dict(channels=8, ppm_channels=16, norm_cfg=dict(type='BN')))
+RESNET18 = ('mmdet.ResNet', dict(depth=18))
 MOBILENETV3 = ('mmpretrain.MobileNetV3', dict(arch='small'))
 
 #: The network, a position, and the number of layers there.
@@ -228,12 +235,31 @@ def test_an_inheriting_config_keeps_the_keys_of_its_base(tmp_path):
         (FPN, 'fpn_convs.*.conv', ['fpn_convs.0.conv', 'Conv2d', "'fpn_convs.0'"]),
         (SWIN, 'stages.*', ['(N, C, H, W)', 'outputs']),  # tokens and their size
         (CONVNEXT, 'outputs', ['(N, C, H, W)', 'stages.0']),  # pooled vectors
+        (DDRNET, 'outputs', ['1 and 2', 'spp']),  # an auxiliary output in training alone
+        (PIDNET, 'outputs', ['1 and 3', 'stem']),
+        (RESNET18, 'after_conv2', ['mmela.DetResNet']),  # basic blocks of the toolbox
     ],
 )
 def test_a_place_without_a_map_is_refused_by_name(network, position, said):
     with pytest.raises(ConfigError) as error:
         build(network, ela(position))
     assert all(words in str(error.value) for words in said), error.value
+
+
+def test_other_positions_of_a_network_with_auxiliary_outputs_train():
+    model = build(DDRNET, ela('spp')).train()
+    assert len(model(torch.randn(2, 3, 64, 64))) == 2 and list(layers_of(model)) == ['spp.ela']
+
+
+def test_a_network_that_rejects_small_maps_is_measured_on_larger_ones():
+    model = build(CLS_SWIN, ela('outputs'))
+    assert [layer.conv.in_channels for layer in layers_of(model).values()] == [96]
+
+
+@pytest.mark.parametrize('plugins', [5, 'outputs', dict(position='outputs')])
+def test_plugins_that_are_no_list_are_refused(plugins):
+    with pytest.raises(ConfigError, match='expected a list'):
+        build(FPN, plugins)
 
 
 def test_a_network_that_is_not_there_is_named():

@@ -19,7 +19,7 @@ from mmela.analysis.complexity import Complexity, measure
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.toolboxes import scope_of
 from mmela.errors import UserError, did_you_mean
-from mmela.plugins.network_probe import probe
+from mmela.plugins.network_probe import ProbedRun, probe
 from mmela.plugins.with_plugins import OUTPUTS
 
 #: How many plain maps a network has beyond its first stage: attention on the finest map costs the
@@ -99,6 +99,7 @@ def attend(
     variant: str | None = None,
     residual: bool | str | None = None,
     where: str = 'backbone',
+    shape: tuple[int, int] | None = None,
 ) -> Proposal:
     """Proposes a config that inherits from another and adds attention to its network.
 
@@ -111,6 +112,8 @@ def attend(
             from pretrained weights, else ``False``.
         where: A part of the model, ``'backbone'`` or ``'neck'``, and perhaps a position in it:
             ``'neck.fpn_convs.*'``, ``'backbone.outputs'``.
+        shape: Height and width in pixels of the input that FLOPs are counted for. Default: what
+            the config tests at.
 
     Returns:
         The proposal; its network was built and counted.
@@ -123,6 +126,8 @@ def attend(
     scope = scope_of(cfg)
     toolbox, _, kind = str(node['type']).rpartition('.')
     toolbox = toolbox or scope
+    if not position and (toolbox, kind) not in _KNOWN:
+        position = _default_place(_probed(cfg, part))
     choice = _choose(node, toolbox, kind, position)
     delta, reasons = dict(choice.delta), list(choice.reasons)
 
@@ -154,7 +159,7 @@ def attend(
 
     changed = deepcopy(cfg)
     changed.merge_from_dict({f'model.{part}.{key}': value for key, value in delta.items()})
-    return Proposal(_text(base, part, delta), reasons, measure(changed))
+    return Proposal(_text(base, part, delta), reasons, measure(changed, shape))
 
 
 def list_places(cfg: Config, part: str = 'backbone') -> list[tuple[str, str]]:
@@ -165,24 +170,39 @@ def list_places(cfg: Config, part: str = 'backbone') -> list[tuple[str, str]]:
         part: ``'backbone'`` or ``'neck'``.
 
     Returns:
-        Each position with the shapes of its maps for an input of 64 x 96 pixels.
+        Each position with the shapes of its maps for an input of 64 x 96 pixels, or of 256 x 384
+        where the network rejects small images.
 
     Raises:
         UserError: If the model has no such part.
     """
-    node = _part(cfg, part)
-    check_environment(scope_of(cfg))
-    with MODELS.switch_scope_and_registry(scope_of(cfg)) as registry, warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        plain = {k: v for k, v in deepcopy(dict(node)).items() if k not in ('plugins', 'init_cfg')}
-        network: nn.Module = registry.build(plain)
-    seen = probe(network, f'{part} ({node["type"]})')
+    seen = _probed(cfg, part)
     shapes = dict(seen.by_module)
     shapes[OUTPUTS] = seen.outputs
     return [
         (name, ', '.join('x'.join(map(str, out.shape[1:])) for out in shapes[name]))
         for name in seen.places()
     ]
+
+
+def _probed(cfg: Config, part: str) -> ProbedRun:
+    """What the modules of a part of a model return."""
+    node = _part(cfg, part)
+    check_environment(scope_of(cfg))
+    with MODELS.switch_scope_and_registry(scope_of(cfg)) as registry, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        plain = {k: v for k, v in deepcopy(dict(node)).items() if k not in ('plugins', 'init_cfg')}
+        network: nn.Module = registry.build(plain)
+    return probe(network, f'{part} ({node["type"]})')
+
+
+def _default_place(seen: ProbedRun) -> str:
+    """The outputs where they are maps, else the last large part that returns one."""
+    places = seen.places()
+    if OUTPUTS in places or not places:
+        return OUTPUTS
+    depth = places[0].count('.')
+    return [place for place in places if place.count('.') == depth][-1]
 
 
 @dataclass
@@ -197,6 +217,8 @@ def _choose(node: Mapping[str, Any], toolbox: str, kind: str, position: str) -> 
     known = _KNOWN.get((toolbox, kind))
     if known is not None and position in ('', known[1]):
         new_type, position, stages, why = known
+        if stages is not None:  # C4 detectors leave the last stage to their head
+            stages = stages[: node.get('num_stages', len(stages))]
         if node.get('depth') in (18, 34):
             new_type = _BASIC.get((toolbox, kind), new_type)
         reasons = [f'position {position}: {why}']
@@ -206,11 +228,11 @@ def _choose(node: Mapping[str, Any], toolbox: str, kind: str, position: str) -> 
     network = node['type'] if '.' in str(node['type']) else kind
     reasons = [
         f'type mmela.WithPlugins: a subclass of {kind} that takes plugins at its own modules',
-        f'position {position or OUTPUTS}'
-        + ('' if position else ': every map that leaves the network'),
+        f'position {position}'
+        + (': every map that leaves the network' if position == OUTPUTS else ''),
     ]
     delta = {'type': 'mmela.WithPlugins', 'network': network}
-    return _Choice(delta, position or OUTPUTS, None, reasons)
+    return _Choice(delta, position, None, reasons)
 
 
 def _part(cfg: Config, part: str) -> Mapping[str, Any]:

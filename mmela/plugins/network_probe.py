@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from mmela.errors import ConfigError
 
 #: Height and width of the zeros. They differ, so that a map shows which axes are height and width.
 PROBE_SIZE = (64, 96)
+#: Of the same ratio, for networks that reject small maps, such as MMPreTrain's Swin.
+_LARGE_PROBE_SIZE = (256, 384)
 #: Fusing and SyncBN conversion replace these, and what is attached to them is lost.
 REPLACEABLE = (_NormBase, nn.GroupNorm, nn.LayerNorm, _ConvNd)
 _NAMES_SHOWN = 8
@@ -51,36 +54,66 @@ def probe(network: nn.Module, owner: str) -> ProbedRun:
         if name
     ]
     try:
-        return ProbedRun(_run_on_zeros(network, owner), returned, network)
+        with _at_rest(network):
+            return ProbedRun(_run_on_zeros(network, owner, returned.clear), returned, network)
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _run_on_zeros(network: Any, owner: str) -> Any:
-    tensor = next(network.parameters(), torch.empty(0))
-    widths = getattr(network, 'in_channels', 3)
-    height, width = PROBE_SIZE
+def count_training_outputs(network: nn.Module) -> int | None:
+    """The number of outputs in training mode, in which some networks return more.
 
-    def zeros(channels: int, shrink: int) -> Tensor:
-        return tensor.new_zeros(1, channels, height // shrink, width // shrink)
+    Args:
+        network: The network; a copy of it runs, so that its statistics stay as they are.
 
-    if isinstance(widths, (list, tuple)):  # a neck: one map for each width, each half as large
-        inputs = [tuple(zeros(c, 2**i) for i, c in enumerate(widths))]
-    else:  # images; else a neck of one map, which some take in a tuple
-        inputs = [zeros(3, 1), zeros(widths, 1), (zeros(widths, 1),)]
+    Returns:
+        The number; None for a network that cannot be run on zeros in training mode.
+    """
+    copied = deepcopy(network).train()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            # batch normalization takes no statistics of a single pixel
+            outputs = _run_on_zeros(copied, '', lambda: None, batch_size=2)
+        except ConfigError:
+            return None
+    return len(outputs) if isinstance(outputs, (list, tuple)) else 1
+
+
+def _run_on_zeros(
+    network: Any, owner: str, before_run: Callable[[], Any], batch_size: int = 1
+) -> Any:
+    """Runs a network on the first of several inputs that it takes."""
     errors = []
-    with _at_rest(network), torch.no_grad():
-        for value in inputs:
+    for size in (PROBE_SIZE, _LARGE_PROBE_SIZE):
+        for value in _inputs(network, size, batch_size):
+            before_run()
             try:
-                return network(value)
+                with torch.no_grad():
+                    return network(value)
             except Exception as error:  # whatever a network raises that takes something else
                 errors.append(error)
+    (height, width), (tall, wide) = PROBE_SIZE, _LARGE_PROBE_SIZE
     raise ConfigError(
-        f'{owner} cannot be run on zeros of {PROBE_SIZE[0]} x {PROBE_SIZE[1]} pixels to find the '
-        f'widths of its maps ({type(errors[0]).__name__}: {errors[0]}); use a network that takes '
-        'images or a list of maps.'
+        f'{owner} cannot be run on zeros of {height} x {width} or {tall} x {wide} pixels to find '
+        f'the widths of its maps ({type(errors[0]).__name__}: {errors[0]}); use a network that '
+        'takes images or a list of maps.'
     )
+
+
+def _inputs(network: Any, size: tuple[int, int], batch_size: int) -> list[Any]:
+    """What a network may take: images, maps of several widths, or one map."""
+    tensor = next(network.parameters(), torch.empty(0))
+    widths = getattr(network, 'in_channels', 3)
+    height, width = size
+
+    def zeros(channels: int, shrink: int) -> Tensor:
+        return tensor.new_zeros(batch_size, channels, height // shrink, width // shrink)
+
+    if isinstance(widths, (list, tuple)):  # a neck: one map for each width, each half as large
+        return [tuple(zeros(c, 2**i) for i, c in enumerate(widths))]
+    # images; else a neck of one map, which some take in a tuple
+    return [zeros(3, 1), zeros(widths, 1), (zeros(widths, 1),)]
 
 
 @contextmanager

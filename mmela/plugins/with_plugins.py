@@ -23,7 +23,15 @@ from mmela.errors import ConfigError, did_you_mean
 from mmela.plugins.grammar import Plugin, parse_plugins, plugins_at
 from mmela.plugins.layers import add_plugins, run_plugins
 from mmela.plugins.network import init_with_plugins
-from mmela.plugins.network_probe import REPLACEABLE, ProbedRun, described, is_map, listed, probe
+from mmela.plugins.network_probe import (
+    REPLACEABLE,
+    ProbedRun,
+    count_training_outputs,
+    described,
+    is_map,
+    listed,
+    probe,
+)
 from mmela.registry import MODELS
 
 OUTPUTS = 'outputs'
@@ -61,12 +69,23 @@ def with_plugins(
     """
     network_class = _find_class(network)
     added: Any = plugins
+    own: list[Any] = []
     if isinstance(plugins, (list, tuple)):
         own = [entry for entry in plugins if _is_own(entry, network_class)]
         added = [entry for entry in plugins if entry not in own]
         if own:
             kwargs['plugins'] = own
-    return subclass_with_plugins(network_class)(added_plugins=added, **kwargs)
+    try:
+        return subclass_with_plugins(network_class)(added_plugins=added, **kwargs)
+    except AssertionError as error:
+        if own and 'not implemented' in str(error).lower():  # basic blocks
+            raise ConfigError(
+                f'mmela.WithPlugins({network_class.__name__}): the blocks of this depth do not '
+                f"take plugins at {own[0]['position']!r}; use type='mmela.DetResNet', "
+                "'mmela.SegResNet' or 'mmela.ClsResNet' instead of WithPlugins, or the position "
+                "'layer*'."
+            ) from error
+        raise
 
 
 class NetworkWithPlugins(nn.Module):
@@ -78,7 +97,7 @@ class NetworkWithPlugins(nn.Module):
         super().__init__(*args, **kwargs)
         self.output_plugin_names: list[list[str]] = []
         self.plugin_modules: list[str] = []
-        if added_plugins:
+        if added_plugins not in (None, [], ()):
             _add_to(self, added_plugins)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -165,9 +184,13 @@ def _is_own(entry: Any, network_class: type) -> bool:
 
 def _add_to(network: Any, plugins: Sequence[Any]) -> None:
     owner = f'mmela.WithPlugins({type(network).network_class.__name__})'
-    places = _positions(plugins, owner)
+    if not isinstance(plugins, (list, tuple)):
+        parse_plugins(plugins, owner=owner, positions=[OUTPUTS], num_stages=1)  # raises
+    places = _positions(plugins)
     matches = {p: _matching(network, p, owner) for p in places if p != OUTPUTS}
     seen = probe(network, owner)
+    if OUTPUTS in places:
+        _check_training_outputs(network, seen, owner)
     parsed = parse_plugins(
         plugins,
         owner=owner,
@@ -194,7 +217,7 @@ def _add_to(network: Any, plugins: Sequence[Any]) -> None:
         _hook(network, list(followed), owner)
 
 
-def _positions(plugins: Sequence[Any], owner: str) -> list[str]:
+def _positions(plugins: Sequence[Any]) -> list[str]:
     """The positions that a list names, each once; what is no list is left to the grammar."""
     found: dict[str, None] = {}
     for entry in plugins:
@@ -205,15 +228,25 @@ def _positions(plugins: Sequence[Any], owner: str) -> list[str]:
     return list(found) or [OUTPUTS]
 
 
+def _check_training_outputs(network: nn.Module, seen: ProbedRun, owner: str) -> None:
+    count, in_training = len(seen.outputs), count_training_outputs(network)
+    if in_training not in (None, count):
+        names = [name for name in seen.places() if name != OUTPUTS]
+        raise ConfigError(
+            f'{owner}: expected the same number of outputs in evaluation and training for position '
+            f"'outputs', got {count} and {in_training}; name a module instead: {listed(names)}."
+        )
+
+
 def _matching(network: nn.Module, pattern: str, owner: str) -> list[str]:
     parts = pattern.split('.')
     modules = dict(network.named_modules())
+    split = {name: name.split('.') for name in modules if name}
     names = [
         name
-        for name in modules
-        if name and len(name.split('.')) == len(parts)
-        and all(fnmatchcase(*pair) for pair in zip(name.split('.'), parts, strict=True))
-    ]  # fmt: skip
+        for name, own in split.items()
+        if len(own) == len(parts) and all(map(fnmatchcase, own, parts))
+    ]
     if not names:
         raise ConfigError(
             f"{owner}: expected position to be 'outputs' or to match a submodule, got {pattern!r}; "

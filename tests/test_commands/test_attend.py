@@ -8,11 +8,12 @@ from mmela.attentions.base import Attention
 from mmela.commands.attend import attend, base_of, list_places
 from mmela.engine import UserError, load_config
 from mmela.errors import ConfigError
+from mmela_cli.attend import main
 
 
 def proposed(base, tmp_path, **choices):
     """The proposal, and the names of the attention layers of the config that it writes."""
-    proposal = attend(load_config(base), base, **choices)
+    proposal = attend(load_config(base), base, shape=(64, 64), **choices)
     file = tmp_path / 'new.py'
     file.write_text(proposal.text)
     cfg = Config.fromfile(file)
@@ -42,6 +43,39 @@ def test_pretrained_bottlenecks_keep_their_type_and_get_the_authors_residual(tmp
     assert cfg.model.backbone.type == 'ResNet'
     assert cfg.model.backbone.plugins[0].cfg.residual is True
     assert len(layers) == 4 + 6 + 3  # the bottlenecks of C3 to C5
+
+
+def test_a_network_of_three_stages_gets_a_bool_for_each(tmp_path):
+    base = 'mmdet::rpn/rpn_r50-caffe-c4_1x_coco.py'
+    _, cfg, layers = proposed(base, tmp_path)
+    assert list(cfg.model.backbone.plugins[0].stages) == [False, True, True]
+    assert len(layers) == 4 + 6
+
+
+@pytest.mark.parametrize(
+    'base, layer',
+    [
+        ('mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', 'stages.3.ela'),  # pools its output
+        ('mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', 'ela_out0'),
+    ],
+)
+def test_without_a_position_it_takes_the_last_map(base, layer, tmp_path):
+    cfg = load_config(base)
+    text = attend(cfg, base, shape=(224, 224)).text
+    (tmp_path / 'new.py').write_text(text)
+    init_default_scope('mmpretrain')
+    backbone = Config.fromfile(tmp_path / 'new.py').model.backbone
+    names = [n for n, m in MODELS.build(backbone).named_modules() if isinstance(m, Attention)]
+    assert names == [layer]
+
+
+def test_a_config_without_a_test_size_takes_one(tmp_path, capsys):
+    base = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
+    assert main([base, '--shape', '32', '--out', str(tmp_path / 'new.py')]) == 0
+    assert 'FLOPs' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([base])
+    assert '--shape' in capsys.readouterr().err
 
 
 def test_basic_blocks_get_the_variant_that_takes_plugins(tmp_path):

@@ -1,19 +1,21 @@
-"""Runs of a comparison: paired to the bit, never twice, and resumed after a kill."""
+"""Runs of a comparison: equal where the networks are, never repeated, and resumed after a kill."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from mmela.analysis.compare.cell import RESULT, folder_of
+from mmela.analysis.compare.cell import RESULT, folder_of, run_cell
 from mmela.analysis.compare.schedule import results_of
-from mmela.analysis.compare.spec import read_spec
+from mmela.analysis.compare.spec import Spec, read_spec
 
-pytestmark = [pytest.mark.long, pytest.mark.core]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
@@ -64,6 +66,7 @@ def losses(folder):
     return {row['step']: row['loss'] for row in rows if 'loss' in row}
 
 
+@pytest.mark.core
 def test_an_identity_more_changes_no_loss_and_no_run_is_repeated(spec_file, start, tmp_path):
     process = start(spec_file, '--seeds', '1', '--out', 'out')
     out, _ = process.communicate(timeout=600)
@@ -85,6 +88,73 @@ def test_an_identity_more_changes_no_loss_and_no_run_is_repeated(spec_file, star
     assert f'{found["none"][0]["metric"]:.6g}' in alone  # the command of a cell gives its number
 
 
+def is_locked(folder):
+    with open(folder / 'lock') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def wait_for_new(folder, pattern):
+    before, until = set(folder.glob(pattern)), time.time() + 300
+    while not set(folder.glob(pattern)) - before:
+        assert time.time() < until
+        time.sleep(0.05)
+
+
+def test_no_two_processes_work_on_a_run(spec_file, start, tmp_path):
+    longer = Path(spec_file)
+    longer.write_text(longer.read_text().replace("max_iters': 6", "max_iters': 50"))
+    folder = folder_of(tmp_path / 'out', 'none', 0)
+
+    process = start(spec_file, '--seeds', '1', '--out', 'out')
+    wait_for_new(folder, 'iter_*.pth')
+    process.terminate()
+    assert process.wait(timeout=100) == 128 + signal.SIGTERM
+    assert not is_locked(folder) and 'SIGTERM: training ended' in (folder / 'run.log').read_text()
+
+    process = start(spec_file, '--seeds', '1', '--out', 'out')
+    wait_for_new(folder, 'iter_*.pth')
+    process.kill()  # of the parent alone: the run goes on
+    process.wait()
+    assert is_locked(folder)
+    process = start(spec_file, '--entry', 'none', '--seed', '0', '--out', 'out')
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, out
+    result = json.loads((folder / RESULT).read_text())
+    assert 'waiting for it' in out and f'{result["metric"]:.6g}' in out
+    logs = [log.read_text() for log in folder.glob('*/vis_data/scalars.json')]
+    steps = [json.loads(line)['step'] for log in logs for line in log.splitlines() if 'lr' in line]
+    assert sorted(steps) == list(range(1, 51))
+
+
+def test_a_misspelt_metric_stops_after_the_first_run(spec_file, start, tmp_path):
+    file = Path(spec_file)
+    file.write_text(file.read_text().replace("'mIoU'", "'mIuO'"))
+    process = start(spec_file, '--seeds', '3', '--out', 'out')
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 2 and 'no such metric' in out
+    assert [p.parent.name for p in (tmp_path / 'out').rglob('last_checkpoint')] == ['seed0']
+    said = (folder_of(tmp_path / 'out', 'none', 0) / 'run.log').read_text()
+    assert "got 'mIuO'; did you mean 'mIoU'?" in said
+
+
+@pytest.mark.core
+def test_a_detector_that_finds_no_box_has_a_metric_of_zero(tiny_det, shapes_root, tmp_path):
+    options = {
+        'data_root': str(shapes_root),
+        'load_from': None,
+        'train_cfg.max_epochs': 1,
+        'model.test_cfg.score_thr': 1.1,
+    }
+    spec = Spec(tiny_det, {'none': {}, 'ELA': {}}, 'none', 'coco/bbox_mAP', options)
+    assert run_cell(spec, 'none', 0, tmp_path)['metric'] == 0.0
+    assert results_of(spec, str(tmp_path))['none'][0]['metric'] == 0.0
+
+
+@pytest.mark.core
 def test_after_a_kill_it_goes_on_from_the_last_checkpoint(spec_file, start, tmp_path):
     process = start(spec_file, '--seeds', '1', '--out', 'out')
     folder = folder_of(tmp_path / 'out', 'none', 0)

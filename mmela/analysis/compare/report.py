@@ -12,19 +12,28 @@ from typing import Any
 
 from mmela.analysis.compare.cell import command_of, folder_of
 from mmela.analysis.compare.spec import Spec
+from mmela.analysis.compare.speed import read_speed
 from mmela.analysis.compare.statistics import Comparison, compare
+from mmela.analysis.complexity import Complexity
 
 Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
-def write_report(spec: Spec, results: Results, spec_file: str, out: str) -> list[str]:
+def write_report(
+    spec: Spec,
+    results: Results,
+    spec_file: str,
+    out: str,
+    costs: Mapping[str, Complexity] | None = None,
+) -> list[str]:
     """Writes the report of the results that are there.
 
     Args:
         spec: The comparison.
         results: Results by entry and seed.
         spec_file: The file of the comparison, for the commands.
-        out: Folder of the comparison.
+        out: Folder of the comparison; its ``speed.json`` is reported too.
+        costs: Parameters and FLOPs by entry.
 
     Returns:
         The files: ``report.md``, ``report.tex``, ``results.csv``, ``differences.png``.
@@ -33,7 +42,8 @@ def write_report(spec: Spec, results: Results, spec_file: str, out: str) -> list
     folder.mkdir(parents=True, exist_ok=True)
     table = comparisons(spec, results)
     files = {
-        'report.md': markdown(spec, table, results, spec_file, out),
+        'report.md': markdown(spec, table, results, spec_file)
+        + cost_table(spec, costs or {}, read_speed(out)),
         'report.tex': latex(spec, table),
         'results.csv': as_csv(results),
     }
@@ -65,7 +75,6 @@ def markdown(
     table: Mapping[str, Comparison | None],
     results: Results,
     spec_file: str,
-    out: str,
 ) -> str:
     """The table, a sentence for each entry, and the command of each run."""
     lines = [
@@ -87,15 +96,43 @@ def markdown(
         'Paired over seeds: for one seed all entries have the same order of the data, the same '
         'augmentation, and the same initial weights in all that the networks share. The interval '
         'is that of a paired t test; "seeds to settle it" is how many would make it exclude zero '
-        'if mean and scatter stayed as they are.',
+        'if mean and scatter stayed as they are. The commands train again, in another folder.',
         '',
         '| entry | seed | ' + spec.metric + ' | command |',
         '|---|---|---|---|',
     ]
     for entry, by_seed in results.items():
         for seed, result in sorted(by_seed.items()):
-            command = command_of(spec_file, entry, seed, out)
+            command = command_of(spec_file, entry, seed, 'again')
             lines.append(f'| {entry} | {seed} | {result["metric"]:.6g} | `{command}` |')
+    return '\n'.join(lines) + '\n'
+
+
+def cost_table(
+    spec: Spec, costs: Mapping[str, Complexity], speed: Mapping[str, Mapping[str, float | None]]
+) -> str:
+    """Parameters, FLOPs, and the ratios of time and memory to the reference, as far as known."""
+    if not costs and not speed:
+        return ''
+    columns = ('training step', 'inference', 'peak memory')
+    lines = [
+        '',
+        '| entry | parameters | FLOPs | ' + ' | '.join(columns) + ' |',
+        '|---|---|---|---|---|---|',
+    ]
+    for entry in spec.entries:
+        counts, row = costs.get(entry), speed.get(entry, {})
+        cells = [f'{counts.params:,}', f'{counts.flops / 1e6:,.1f} M'] if counts else ['', '']
+        ratios = (row.get(key) for key in ('step', 'inference', 'peak memory'))
+        cells += ['' if ratio is None else f'{ratio:.3f}' for ratio in ratios]
+        lines.append(f'| {entry} | ' + ' | '.join(cells) + ' |')
+    if costs:
+        height, width = next(iter(costs.values())).shape
+        lines += ['', f'FLOPs are multiply-adds of one image of {height} x {width} pixels.']
+    if speed:
+        lines += ['', f'Times and memory are ratios to {spec.reference}, medians of pairs.']
+    else:
+        lines += ['', 'Times and memory: not measured; `--speed` measures them.']
     return '\n'.join(lines) + '\n'
 
 

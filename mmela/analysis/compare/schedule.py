@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmela.analysis.compare.cell import RESULT, folder_of
+from mmela.analysis.compare.cell import NO_METRIC_STATUS, RESULT, folder_of, read_result
 from mmela.analysis.compare.spec import Spec
 
 LOG = 'run.log'
@@ -62,7 +62,9 @@ def run_all(
     """Runs every entry with every seed, each in a process of its own.
 
     A run with a result is not repeated; one that was interrupted goes on from its checkpoint. A run
-    that fails does not stop the others. Seed by seed, so that partial results are paired.
+    that fails does not stop the others, except where its test lacks the metric of the SPEC: then
+    no further run starts. Seed by seed, so that partial results are paired. SIGTERM and Ctrl-C
+    end the runs with a checkpoint.
 
     Args:
         spec: The comparison.
@@ -75,18 +77,25 @@ def run_all(
 
     Returns:
         The progress at the end.
+
+    Raises:
+        UserError: If there is a result of another SPEC.
     """
     todo = [(entry, seed) for seed in seeds for entry in spec.entries]
     progress = Progress(len(todo))
     pending = []
     for entry, seed in todo:
-        if (folder_of(out, entry, seed) / RESULT).is_file():
+        file = folder_of(out, entry, seed) / RESULT
+        if file.is_file():
+            read_result(spec, entry, file)
             progress.done += 1
         else:
             pending.append((entry, seed))
     say(progress.line(jobs))
     free = list(range(jobs))
     active: dict[int, tuple[str, int, subprocess.Popen, float]] = {}
+    in_main = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, _exit) if in_main else None
     try:
         while pending or active:
             while pending and free:
@@ -107,6 +116,9 @@ def run_all(
                 else:
                     progress.failed.append((entry, seed, str(folder / LOG)))
                     say(f'{entry}, seed {seed} failed: see {folder / LOG}')
+                    if process.returncode == NO_METRIC_STATUS:
+                        say('its test has no such metric, so no further run starts')
+                        pending.clear()
             progress.running = [(entry, seed) for entry, seed, _, _ in active.values()]
             if ended:
                 say(progress.line(jobs))
@@ -116,16 +128,26 @@ def run_all(
             process.send_signal(signal.SIGTERM)  # the run saves a checkpoint and ends
         for _, _, process, _ in active.values():
             process.wait()
+        if in_main:
+            signal.signal(signal.SIGTERM, previous)
     return progress
 
 
+def _exit(signum: int, frame: Any) -> None:
+    sys.exit(128 + signum)
+
+
 def results_of(spec: Spec, out: str) -> dict[str, dict[int, dict[str, Any]]]:
-    """The results that are there, by entry and seed."""
+    """Reads the results that are there, by entry and seed.
+
+    Raises:
+        UserError: If one is of another SPEC.
+    """
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for entry in spec.entries:
         folder = folder_of(out, entry, 0).parent
         for file in sorted(folder.glob(f'seed*/{RESULT}')):
-            result = json.loads(file.read_text(encoding='utf-8'))
+            result = read_result(spec, entry, file)
             found.setdefault(entry, {})[result['seed']] = result
     return found
 

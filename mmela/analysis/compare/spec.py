@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Mapping
 from copy import deepcopy
@@ -49,6 +50,12 @@ class Spec:
         options = {**self.options, **self.entries[entry], 'randomness.seed': seed}
         return load_config(self.base, deepcopy(options), work_dir)
 
+    def setting(self, entry: str) -> dict[str, Any]:
+        """What decides the results of an entry, as JSON keeps it."""
+        setting = {'base': self.base, **self.options, **self.entries[entry]}
+        plain: dict[str, Any] = json.loads(json.dumps(setting, default=str))
+        return plain
+
 
 def read_spec(path: str) -> Spec:
     """Reads a SPEC file.
@@ -92,11 +99,12 @@ def read_spec(path: str) -> Spec:
                 f'{path}: expected the names {", ".join(_KEYS)}, got {key!r}'
                 + did_you_mean(key, _KEYS)
             )
-    entries = {name: dict(options or {}) for name, options in values.get('entries', {}).items()}
-    entries |= _cross(values.get('cross') or {})
     for key in ('base', 'metric'):
         if not isinstance(values.get(key), str):
-            raise UserError(f'{path}: expected {key} to be a text, got {values.get(key)!r}.')
+            raise UserError(f'{path}: expected {key} to be a string, got {values.get(key)!r}.')
+    options = _mapping(values.get('options'), f'{path}: options')
+    entries = _options_by_name(values.get('entries'), f'{path}: entries')
+    entries |= _cross(values.get('cross'), f'{path}: cross')
     if len(entries) < 2:
         raise UserError(
             f'{path}: expected at least two entries to compare, got {len(entries)}; one of them is '
@@ -116,7 +124,7 @@ def read_spec(path: str) -> Spec:
         entries=entries,
         reference=reference,
         metric=values['metric'],
-        options=dict(values.get('options') or {}),
+        options=options,
         higher_is_better=bool(values.get('higher_is_better', True)),
     )
     for name in entries:
@@ -129,11 +137,31 @@ def slug(name: str) -> str:
     return re.sub(r'[^a-z0-9.]+', '-', name.lower()).strip('-') or 'entry'
 
 
-def _cross(axes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+def _mapping(given: Any, label: str) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise UserError(
+            f"{label}: expected a dict such as {{'none': {{'model.backbone.plugins': None}}}} for "
+            f"entries and axes, {{'data_root': 'data/mine'}} for options, got {given!r}."
+        )
+    return dict(given)
+
+
+def _options_by_name(given: Any, label: str) -> dict[str, dict[str, Any]]:
+    named = _mapping(given, label)
+    return {name: _mapping(options, f'{label}[{name!r}]') for name, options in named.items()}
+
+
+def _cross(given: Any, label: str) -> dict[str, dict[str, Any]]:
+    axes = {
+        name: _options_by_name(axis, f'{label}[{name!r}]')
+        for name, axis in _mapping(given, label).items()
+    }
     if not axes:
         return {}
     entries = {}
     for combination in itertools.product(*(axis.items() for axis in axes.values())):
         name = ' '.join(part for part, _ in combination if part)
-        entries[name] = {k: v for _, options in combination for k, v in (options or {}).items()}
+        entries[name] = {k: v for _, options in combination for k, v in options.items()}
     return entries

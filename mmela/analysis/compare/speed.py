@@ -60,6 +60,15 @@ def measure_speed(spec: Spec, out: str, pairs: int = PAIRS) -> str:
     return '\n'.join([*lines, f'ratios to {spec.reference}, medians of {pairs} pairs'])
 
 
+def read_speed(out: str) -> dict[str, dict[str, float | None]]:
+    """Reads what :func:`measure_speed` wrote to a folder; empty if it wrote nothing."""
+    file = Path(out, SPEED)
+    found: dict[str, dict[str, float | None]] = {}
+    if file.is_file():
+        found = json.loads(file.read_text(encoding='utf-8'))
+    return found
+
+
 class _Subject:
     """A network with its optimizer and a batch of the training."""
 
