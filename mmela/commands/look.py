@@ -104,8 +104,9 @@ def pointing_score(
         image that they cover (what a map without any information would have), and ``images``.
 
     Raises:
-        UserError: If the test set has neither.
+        UserError: If the test set has neither, or there is no such layer or class.
     """
+    looker.check_label(label)
     init_default_scope(scope_of(looker.cfg))
     dataset = DATASETS.build(looker.cfg.test_dataloader.dataset)
     shares, areas = [], []

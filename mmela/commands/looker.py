@@ -78,6 +78,7 @@ class Looker:
         """Image files as the network sees them."""
         from mmcv.transforms import Compose
 
+        init_default_scope(scope_of(self.cfg))  # another network may have set its own
         steps = [
             step
             for step in test_pipeline(self.cfg)
@@ -130,9 +131,7 @@ class Looker:
         Raises:
             UserError: If there is no such layer or class.
         """
-        count = class_count(self.model)
-        if label is not None and not 0 <= label < (label + 1 if count is None else count):
-            raise UserError(f'--label: expected a class from 0 to {(count or 1) - 1}, got {label}.')
+        self.check_label(label)
         modules = {name: module for name, module in self.model.named_modules() if name}
         patterns = list(layers) or self._default_layers()
         for pattern in patterns:
@@ -149,6 +148,19 @@ class Looker:
             label = self._largest_class(view)
         found = class_activation_map(self.model, chosen, view.batch, method, label)
         return crop_to_image(found[0], view.padded, view.box)
+
+    def check_label(self, label: int | None) -> None:
+        """Checks that the network has a class.
+
+        Args:
+            label: Its index; None means what is predicted.
+
+        Raises:
+            UserError: If it does not.
+        """
+        count = class_count(self.model)
+        if label is not None and not 0 <= label < (label + 1 if count is None else count):
+            raise UserError(f'--label: expected a class from 0 to {(count or 1) - 1}, got {label}.')
 
     def _largest_class(self, view: View) -> int:
         """The class that the most pixels are predicted to be, background aside."""

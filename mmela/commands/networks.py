@@ -95,7 +95,7 @@ def dataset_meta(cfg: Config, contents: Mapping[str, Any], model: nn.Module) -> 
     palette = found.get('palette')
     if palette is None or isinstance(palette, str) or len(palette) < len(classes):
         palette = np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
-    return {'classes': tuple(classes), 'palette': palette}
+    return {'classes': tuple(classes), 'palette': [tuple(colour) for colour in palette]}
 
 
 def class_count(model: Any) -> int | None:
