@@ -24,7 +24,7 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
         '--stretch', action='store_true', help='stretch the colours of each map to its values'
     )
     parser.add_argument('--cam', metavar='METHOD', help='gradcam, layercam, eigencam, ...')
-    parser.add_argument('--label', type=int, help='class that --cam explains; default: predicted')
+    parser.add_argument('--label', type=int, help='class that --cam explains, a number')
     parser.add_argument(
         '--compare',
         nargs=2,
@@ -52,6 +52,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if args.dataset and not args.cam:
         parser.error('--dataset needs --cam METHOD')
+    if args.compare and not args.cam:
+        parser.error('--compare needs --cam METHOD')
+    if args.label is not None and not args.cam:
+        parser.error('--label needs --cam METHOD')
     if not args.inputs and not args.dataset:
         parser.error('expected images, or --dataset')
     with mmela_imports():
@@ -60,27 +64,29 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     with engine.exit_on_user_error():
         cfg = engine.load_config(args.config, args.cfg_options)
         cfg.trust_checkpoint = args.trust_checkpoint
-        networks = {args.checkpoint: Looker(cfg, args.checkpoint, args.device)}
+        networks = [(args.config, args.checkpoint, Looker(cfg, args.checkpoint, args.device))]
         if args.compare:
             config, checkpoint = args.compare
             other = engine.load_config(config, args.cfg_options)
             other.trust_checkpoint = args.trust_checkpoint
-            networks[checkpoint] = Looker(other, checkpoint, args.device)
+            networks.append((config, checkpoint, Looker(other, checkpoint, args.device)))
         if args.dataset:
-            for name, network in networks.items():
-                score = pointing_score(network, args.cam, args.limit)
-                print(json.dumps({'checkpoint': name, 'cam': args.cam, **score}))
+            for config, checkpoint, network in networks:
+                score = pointing_score(
+                    network, args.cam, args.limit, layers=args.layers, label=args.label
+                )
+                names = {'config': config, 'checkpoint': checkpoint, 'cam': args.cam}
+                print(json.dumps({**names, **score}))
         if args.inputs:
-            first, *others = networks.values()
             for path in look(
-                first,
+                networks[0][2],
                 args.inputs,
                 args.out,
                 layers=args.layers,
                 stretch=args.stretch,
                 cam=args.cam,
                 label=args.label,
-                compare=others[0] if others else None,
+                compare=networks[1][2] if args.compare else None,
                 save_npz=args.save_npz,
             ):
                 print(path)

@@ -32,16 +32,22 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     Returns:
         The exit status; 2 after a user error.
     """
-    args = build_parser(prog).parse_args(argv)
+    parser = build_parser(prog)
+    args = parser.parse_args(argv)
+    if args.batch_size < 1:
+        parser.error(f'argument --batch-size: expected 1 or more, got {args.batch_size}')
     with mmela_imports():
         from mmela import engine
-        from mmela.commands.predict import find_images, predict, summary, to_json
+        from mmela.commands.inputs import find_images
+        from mmela.commands.predict import predict, summary, to_json
     with engine.exit_on_user_error():
         from rich.progress import track
 
         cfg = engine.load_config(args.config, args.cfg_options)
         cfg.trust_checkpoint = args.trust_checkpoint
         images = find_images(args.inputs)
+        if args.json:  # before the work, not after it
+            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         results = []
         found = predict(
             cfg,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,14 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 
+from mmela.analysis.input_shape import test_pipeline
+from mmela.commands.inputs import find_images, output_names
+from mmela.commands.networks import check_device, check_fit, dataset_meta, read_weights
 from mmela.engine.checkpoints.reading import checkpoints_as_data
 from mmela.engine.checks.environment import check_environment
-from mmela.engine.checks.weights import check_checkpoint
+from mmela.engine.dataset_configs import iter_datasets
 from mmela.engine.toolboxes import scope_of
 from mmela.errors import UserError
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def predict(
@@ -36,7 +35,7 @@ def predict(
 
     Args:
         cfg: A config of :func:`mmela.engine.load_config`.
-        checkpoint: A checkpoint file.
+        checkpoint: A checkpoint file or its address.
         inputs: An image, a folder, a pattern such as ``'photos/*.jpg'``, or several of these.
         out: Folder for the drawn images, and in segmentation for the label maps too; None draws
             nothing.
@@ -51,23 +50,28 @@ def predict(
           pixels of the image;
         - segmentation ``pixels``, the share of each class that is there, and ``mask``, the path of
           the label map;
-        - classification ``class``, ``score`` and ``scores``, of the five best.
+        - classification ``class``, ``score`` and ``scores``, the five best, each with ``class`` and
+          ``score``.
 
     Raises:
-        UserError: If an input is no image, the checkpoint is none, or the toolbox is missing.
+        UserError: If an input is no image, the checkpoint is none or of another network, or the
+            device or the toolbox is missing.
     """
     images = find_images(inputs)
-    trust = cfg.get('trust_checkpoint', False)
-    check_checkpoint(checkpoint, trust=trust)
+    check_device(device)
+    contents = read_weights(cfg, checkpoint)
     scope = scope_of(cfg)
     check_environment(scope)
     if scope not in _PREDICTORS:
         raise UserError(
             f'expected a config of detection, segmentation or classification, got one of {scope}.'
         )
-    with checkpoints_as_data(trust):
+    cfg = _with_one_test_set(cfg)
+    with checkpoints_as_data(cfg.get('trust_checkpoint', False)):
         predictor = _PREDICTORS[scope](cfg, checkpoint, device, score_thr)
-    names = _names_for(images)
+    check_fit(predictor.model, contents, checkpoint)
+    predictor.name_classes(dataset_meta(cfg, contents, predictor.model))
+    names = output_names(images)
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         predictions = predictor.run(batch, draw=out is not None)
@@ -78,40 +82,6 @@ def predict(
                 if mask is not None:
                     result['mask'] = _write(Path(out, f'{names[image]}_mask.png'), mask)
             yield result
-
-
-def find_images(inputs: str | Sequence[str]) -> list[str]:
-    """The images that are meant by files, folders and patterns.
-
-    Args:
-        inputs: One or several of these; folders are searched with all below them.
-
-    Returns:
-        Paths, each once, in the order given and sorted within a folder or pattern.
-
-    Raises:
-        UserError: If a path does not exist, or holds no image.
-    """
-    found: dict[str, None] = {}
-    for given in [inputs] if isinstance(inputs, str) else inputs:
-        if os.path.isdir(given):
-            paths = sorted(str(p) for p in Path(given).rglob('*') if p.is_file())
-        elif os.path.isfile(given):
-            paths = [given]
-        else:
-            paths = sorted(glob.glob(given, recursive=True))
-        images = [path for path in paths if path.lower().endswith(IMAGE_SUFFIXES)]
-        if not images:
-            state = 'no such file or folder' if not paths else 'no image there'
-            raise UserError(
-                f'{given}: {state}; expected an image ({", ".join(IMAGE_SUFFIXES)}), a folder of '
-                'images, or a pattern in quotation marks.'
-            )
-        found.update(dict.fromkeys(images))
-    for path in found:
-        if cv2.imread(path) is None:
-            raise UserError(f'{path} cannot be read: it is empty, truncated or not an image.')
-    return list(found)
 
 
 def to_json(results: Sequence[dict[str, Any]]) -> str:
@@ -131,18 +101,6 @@ def summary(result: dict[str, Any]) -> str:
     return f'{result["image"]}: {said}'
 
 
-def _names_for(images: Sequence[str]) -> dict[str, str]:
-    """A file name for each image: its own, with the folders that tell equal names apart."""
-    folders = [os.path.dirname(os.path.abspath(image)) for image in images]
-    shared = os.path.commonpath(folders)
-    names: dict[str, str] = {}
-    for image in images:
-        stem, suffix = os.path.splitext(os.path.relpath(os.path.abspath(image), shared))
-        name = stem.replace(os.sep, '-')
-        names[image] = name if name not in names.values() else f'{name}_{suffix[1:]}'
-    return names
-
-
 def _write(path: Path, image: np.ndarray) -> str:
     """Writes a BGR image or a label map."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,13 +109,27 @@ def _write(path: Path, image: np.ndarray) -> str:
     return str(path)
 
 
+def _with_one_test_set(cfg: Config) -> Config:
+    """A copy whose test set is the first of those that it joins; inferencers read its pipeline."""
+    cfg = cfg.copy()
+    dataset = cfg.test_dataloader.dataset
+    if 'pipeline' not in dataset:
+        first = next(iter_datasets(cfg, ['test']))[0]
+        cfg.test_dataloader.dataset = {**first, 'pipeline': test_pipeline(cfg)}
+    return cfg
+
+
 class _Detection:
     def __init__(self, cfg: Config, checkpoint: str, device: str | None, score_thr: float) -> None:
         from mmdet.apis import DetInferencer
 
         self._score_thr = score_thr
         self._infer = DetInferencer(cfg, checkpoint, device, scope='mmdet', show_progress=False)
-        self._classes = self._infer.model.dataset_meta['classes']
+        self.model = self._infer.model
+
+    def name_classes(self, meta: dict[str, Any]) -> None:
+        self._classes = meta['classes']
+        self.model.dataset_meta = self._infer.visualizer.dataset_meta = meta
 
     def run(self, images: list[str], draw: bool) -> Iterator[tuple[dict, Any, Any]]:
         found = self._infer(
@@ -187,18 +159,20 @@ class _Segmentation:
 
         self._infer = MMSegInferencer(cfg, checkpoint, device=device, show_progress=False)
         self._infer.model = revert_sync_batchnorm(self._infer.model)  # SyncBN needs a GPU
-        self._classes = self._infer.model.dataset_meta['classes']
+        self.model = self._infer.model
+
+    def name_classes(self, meta: dict[str, Any]) -> None:
+        self._classes = meta['classes']
+        self.model.dataset_meta = meta  # what the inferencer draws with
 
     def run(self, images: list[str], draw: bool) -> Iterator[tuple[dict, Any, Any]]:
-        found = self._infer(images, batch_size=len(images), return_vis=draw)
-        # A single image is not wrapped in a list there.
-        labels, drawings = found['predictions'], found['visualization']
-        if len(images) == 1:
-            labels, drawings = [labels], [drawings]
-        for label_map, drawing in zip(labels, drawings or [None] * len(images), strict=True):
+        # One at a time: MMSegmentation does not stack images of several sizes in a test.
+        for image in images:
+            found = self._infer(image, return_vis=draw)
+            label_map, drawing = found['predictions'], found['visualization']
             values, counts = np.unique(label_map, return_counts=True)
             shares = {
-                self._classes[v]: round(float(c) / label_map.size, 4)
+                self._classes[int(v)]: round(float(c) / label_map.size, 4)
                 for v, c in zip(values, counts, strict=True)
             }
             yield (
@@ -216,7 +190,10 @@ class _Classification:
         self._infer = ImageClassificationInferencer(
             cfg, pretrained=checkpoint, device=device or get_device()
         )
-        self._classes = self._infer.classes
+        self.model = self._infer.model
+
+    def name_classes(self, meta: dict[str, Any]) -> None:
+        self._classes = meta['classes']
 
     def run(self, images: list[str], draw: bool) -> Iterator[tuple[dict, Any, Any]]:
         from mmpretrain.visualization import UniversalVisualizer
@@ -225,16 +202,26 @@ class _Classification:
         for image, sample in zip(images, samples, strict=True):
             scores = sample.pred_score.cpu().numpy()
             best = [int(i) for i in np.argsort(-scores)[:5]]
-            names = [self._classes[i] if self._classes else str(i) for i in best]
-            ranking = {n: round(float(scores[i]), 4) for n, i in zip(names, best, strict=True)}
-            prediction = {'class': names[0], 'score': ranking[names[0]], 'scores': ranking}
+            # A list, as two classes of ImageNet have the same name.
+            ranking = [
+                {
+                    'class': self._classes[i] if self._classes else str(i),
+                    'score': round(float(scores[i]), 4),
+                }
+                for i in best
+            ]
+            prediction = {**ranking[0], 'scores': ranking}
             drawing = None
             if draw:
                 picture: Any = cv2.imread(image)
                 # Text is drawn in image pixels: small images would be covered by it.
                 factor = max(1.0, 320 / min(picture.shape[:2]))
                 drawing = UniversalVisualizer().visualize_cls(
-                    picture[..., ::-1], sample, self._classes, rescale_factor=factor, draw_gt=False
+                    picture[..., ::-1],
+                    sample,
+                    self._classes or None,
+                    rescale_factor=factor,
+                    draw_gt=False,
                 )[..., ::-1]
             yield prediction, drawing, None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,52 +45,70 @@ class ScoreModel(nn.Module):
             return list(self.model.encode_decode(x, metas))
         if hasattr(self.model, 'bbox_head') or hasattr(self.model, 'roi_head'):
             if getattr(self.model, 'with_rpn', False) and hasattr(self.model, 'roi_head'):
-                return [s.pred_instances for s in self._predict(x)]
+                return self._roi_scores(x)
             return self._dense_scores(x)
         return list(self.model(x))
 
-    def _predict(self, x: Tensor) -> Any:
-        return self.model.predict(x, self.data_samples, rescale=False)
+    def _roi_scores(self, x: Tensor) -> list[Any]:
+        """The boxes that a two-stage detector finds."""
+        maps = self.model.extract_feat(x)
+        proposals = self.model.rpn_head.predict(maps, self.data_samples, rescale=False)
+        found = self.model.roi_head.predict(maps, proposals, self.data_samples, rescale=False)
+        zero = sum(level.sum() for level in maps) * 0  # has a gradient without boxes too
+        for boxes in found:
+            boxes.scores = boxes.scores + zero
+        return list(found)
 
     def _dense_scores(self, x: Tensor) -> list[Any]:
         """The boxes that a one-stage detector finds, each with a score that has a gradient.
 
         The heads detach what they decode. So the score of a box is read from the raw outputs: the
         highest of its class at the positions inside the box.
+
+        Raises:
+            UserError: If the head has no map of scores.
         """
+        head = getattr(self.model, 'bbox_head', None)
+        if not (hasattr(head, 'prior_generator') and hasattr(head, 'cls_out_channels')):
+            raise UserError(
+                '--cam: expected a two-stage detector or a dense head with priors, got '
+                f'{type(head).__name__}; without --cam the gates of any network are drawn.'
+            )
         with torch.no_grad():
-            found = [sample.pred_instances for sample in self._predict(x)]
+            predicted = self.model.predict(x, self.data_samples, rescale=False)
+        found = [sample.pred_instances for sample in predicted]
         outputs = self.model(x, mode='tensor')
         levels = outputs[0]
+        zero = sum(level.sum() for level in levels) * 0  # has a gradient without boxes too
         objectness = outputs[2] if len(outputs) > 2 and outputs[2][0].size(1) == 1 else None
         for index, boxes in enumerate(found):
             scores = [
                 self._score(levels, objectness, index, int(label), box, x)
                 for label, box in zip(boxes.labels, boxes.bboxes, strict=True)
             ]
-            boxes.scores = torch.stack(scores) if scores else x.sum() * boxes.scores
+            boxes.scores = torch.stack(scores) if scores else boxes.scores + zero
         return found
 
     def _score(
         self, levels: Any, objectness: Any, index: int, label: int, box: Tensor, x: Tensor
     ) -> Tensor:
-        classes = self.model.bbox_head.num_classes
+        head = self.model.bbox_head
+        classes = head.cls_out_channels
         best = []
         for number, level in enumerate(levels):
             height, width = level.shape[2:]
             # (A * C, H, W): the anchors of a position, each with all classes
-            of_class = level[index].view(-1, classes, height, width)[:, label].sigmoid()
+            logits = level[index].view(-1, classes, height, width)
+            is_softmax = not getattr(head, 'use_sigmoid_cls', True)
+            of_class = (logits.softmax(1) if is_softmax else logits.sigmoid())[:, label]
             if objectness is not None:
                 of_class = of_class * objectness[number][index].sigmoid()
             sides = box.new_tensor([width / x.size(3), height / x.size(2)] * 2)
-            left, top, right, bottom = (box * sides).tolist()
-            inside = of_class[
-                :,
-                int(max(top, 0)) : max(int(bottom), int(max(top, 0))) + 1,
-                int(max(left, 0)) : max(int(right), int(max(left, 0))) + 1,
-            ]
-            if inside.numel():
-                best.append(inside.amax())
+            left, top, right, bottom = (int(max(side, 0)) for side in (box * sides).tolist())
+            # A box that begins outside the input takes the positions at its border.
+            left, top = min(left, width - 1), min(top, height - 1)
+            inside = of_class[:, top : max(bottom, top) + 1, left : max(right, left) + 1]
+            best.append(inside.amax())
         return torch.stack(best).amax()
 
 
@@ -146,7 +165,8 @@ def class_activation_map(
         Maps of shape (N, H, W) of the size of the inputs, values from 0 to 1.
 
     Raises:
-        UserError: If the package is missing or the method unknown.
+        UserError: If the package is missing, the method unknown, or the detector of a kind whose
+            scores have no map.
     """
     if method not in METHODS:
         raise UserError(f'--cam: expected one of {", ".join(METHODS)}, got {method!r}.')
@@ -156,7 +176,8 @@ def class_activation_map(
         raise UserError(
             f'class activation maps need the package grad-cam ({error}): `pip install grad-cam`.'
         ) from error
-    kinds = {name.lower(): getattr(pytorch_grad_cam, name) for name in dir(pytorch_grad_cam)}
+    classes = inspect.getmembers(pytorch_grad_cam, inspect.isclass)
+    kinds: dict[str, Any] = {name.lower(): kind for name, kind in classes}
     scores = ScoreModel(model, batch['data_samples'])
     was_training = model.training
     targets = [ClassTarget(label)] * len(batch['inputs'])

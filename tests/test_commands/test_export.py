@@ -61,12 +61,12 @@ def test_it_runs_without_torch_and_finds_the_same_boxes(repo_root, shapes_root, 
 
 def test_two_stages_are_answered_with_what_to_do(tmp_path):
     cfg = engine.load_config('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py')
-    from mmela.commands.export import _check_kind
+    from mmela.commands.export_outputs import check_kind
 
     class TwoStages:
         roi_head = True
 
     with pytest.raises(UserError, match='MMDeploy'):
-        _check_kind(TwoStages())
+        check_kind(TwoStages())
     with pytest.raises(UserError, match=r'\.onnx'):
         export(cfg, 'x.pth', f'{tmp_path}/model.trt')

@@ -9,7 +9,8 @@ import pytest
 from mmengine.fileio import load
 
 from mmela import engine
-from mmela.commands.predict import find_images, predict, to_json
+from mmela.commands.inputs import find_images
+from mmela.commands.predict import predict, to_json
 from mmela.engine import UserError
 
 

@@ -53,7 +53,7 @@ class AttentionMapHook(Hook):
         model: Any = unwrap(runner.model)
         with torch.no_grad(), record_gates(model) as record:
             batch = model.data_preprocessor(data_batch, False)
-            model(**batch, mode='predict')
+            model(**batch, mode='tensor')
         if not record:
             return
         view = view_of(batch, model.data_preprocessor)
