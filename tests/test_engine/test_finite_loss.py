@@ -78,9 +78,9 @@ def test_the_weights_are_those_of_before(config):
     weights = []
 
     class Look(FiniteLossHook):
-        def _explain(self, is_finite):
+        def _explain(self, *args):
             weights.extend(self._runner.model.parameters())
-            return super()._explain(is_finite)
+            return super()._explain(*args)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError):
         patch.setattr('mmela.engine.runner.FiniteLossHook', Look)

@@ -173,12 +173,16 @@ def read_meta(path: str) -> dict[str, Any]:
         path: The file.
 
     Returns:
-        Its contents; each tensor is ``None``.
+        Its contents; each tensor is ``None``. A file of torch before 1.6, whose tensors cannot be
+        skipped, is read in full.
 
     Raises:
         RefusedObjects: If it holds more than tensors and plain data.
         Exception: Whatever a damaged file causes.
     """
+    with open(path, 'rb') as opened:
+        if opened.read(len(_PICKLE)) == _PICKLE:
+            return load(path, 'cpu')
     refused: list[str] = []
     with zipfile.ZipFile(path) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith('/data.pkl'))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -43,7 +44,7 @@ class FiniteLossHook(Hook):
     def __init__(self) -> None:
         self._batch: Any = None
         self._forward: tuple = ()
-        self._in_a_row = 0
+        self._in_a_row: Counter[OptimWrapper] = Counter()
 
     def before_train(self, runner: Runner) -> None:
         """Begins to look at every loss."""
@@ -56,7 +57,8 @@ class FiniteLossHook(Hook):
         if not runner.cfg.get('compile'):
             unwrap(runner.model).register_forward_pre_hook(self._keep_inputs, with_kwargs=True)
         loop = runner.train_loop
-        loop.run_iter = partial(self._run_iter, loop.run_iter)
+        if hasattr(loop, 'run_iter'):  # a custom loop need not have it
+            loop.run_iter = partial(self._run_iter, loop.run_iter)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Remembers the batch."""
@@ -123,21 +125,21 @@ class FiniteLossHook(Hook):
         backward(loss, **kwargs)
         here = is_finite()
         if not highest(int(not here)):
-            self._in_a_row = 0
+            self._in_a_row[wrapper] = 0
             return
-        self._in_a_row += 1
+        self._in_a_row[wrapper] += 1
         tolerated = _TOLERATED_WITH_SCALER if hasattr(wrapper, 'loss_scaler') else 0
-        if self._in_a_row > tolerated:
-            message = self._explain(here)
+        if self._in_a_row[wrapper] > tolerated:
+            message = self._explain(here, self._in_a_row[wrapper])
             disconnect()
             raise UserError(message)
 
-    def _explain(self, is_finite: bool) -> str:
+    def _explain(self, is_finite: bool, in_a_row: int) -> str:
         # All processes run the network again: its norms may wait for one another.
         losses, where = self._diagnose()
         where = where or 'it was finite when the same batch was run again.'
         said = first_said(None if is_finite else self._details(where))
-        row = f', the {self._in_a_row}th time in a row' if self._in_a_row > 1 else ''
+        row = f', the {in_a_row}th time in a row' if in_a_row > 1 else ''
         return (
             f'iteration {self._runner.iter + 1}: {_some(losses) or "the loss"} is not finite'
             f'{row}; {said}'
@@ -166,7 +168,10 @@ class FiniteLossHook(Hook):
         where = self._unusable()
         if where or not self._forward:
             return [], where
-        model = unwrap(self._runner.model)
+        model, wrapper = unwrap(self._runner.model), self._runner.optim_wrapper
+        # Mixed precision, in which alone some layers overflow. Of several, each model has its own.
+        is_dict = isinstance(wrapper, OptimWrapperDict)
+        precision = nullcontext() if is_dict else wrapper.optim_context(model)
         args, kwargs = self._forward
         found: list[str] = []
         handles = [
@@ -176,7 +181,7 @@ class FiniteLossHook(Hook):
         ]
         outputs: Any = {}
         try:
-            with torch.no_grad(), suppress(Exception):  # the caller has the first one
+            with torch.no_grad(), suppress(Exception), precision:  # the caller has the first one
                 outputs = model(*args, **kwargs)
         finally:
             for handle in handles:
