@@ -13,7 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
 from mmela.engine.data.order import EndlessIterator, ResumableBatches
-from mmela.engine.hooks.load_report_hook import unwrap
+from mmela.engine.hooks.unwrapping import unwrap
 from mmela.engine.data.randomness import seed_step
 
 #: Where a checkpoint's meta holds the state of the batch augmentations. Converters write the

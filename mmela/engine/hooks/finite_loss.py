@@ -19,8 +19,8 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmela.engine.hooks.agreement import disconnect, first_said, highest
-from mmela.engine.hooks.load_report_hook import unwrap
-from mmela.errors import UserError, cause_of
+from mmela.engine.hooks.unwrapping import unwrap
+from mmela.errors import UserError, cause_of, listed
 
 #: Losses in a row that are not finite before mixed precision is given up. Its scaler skips the
 #: steps of those and lowers the scale.
@@ -81,8 +81,8 @@ class FiniteLossHook(Hook):
             if names:
                 raise UserError(
                     f'iteration {runner.iter + 1}: no checkpoint was saved, as these weights '
-                    f'are not finite: {_some(names)}. Continue from an earlier checkpoint with a '
-                    'lower learning rate, or clip gradients: --cfg-options '
+                    f'are not finite: {listed(names, _NAMES_SHOWN)}. Continue from an earlier '
+                    'checkpoint with a lower learning rate, or clip gradients: --cfg-options '
                     'optim_wrapper.clip_grad.max_norm=10.'
                 )
 
@@ -92,7 +92,7 @@ class FiniteLossHook(Hook):
         if names:
             print_log(
                 f'The weights of {len(names)} tensors are not finite, so that the results mean '
-                f'nothing: {_some(names)}. Test an earlier checkpoint.',
+                f'nothing: {listed(names, _NAMES_SHOWN)}. Test an earlier checkpoint.',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -140,14 +140,12 @@ class FiniteLossHook(Hook):
         where = where or 'it was finite when the same batch was run again.'
         said = first_said(None if is_finite else self._details(where))
         row = f', the {in_a_row}th time in a row' if in_a_row > 1 else ''
-        return (
-            f'iteration {self._runner.iter + 1}: {_some(losses) or "the loss"} is not finite'
-            f'{row}; {said}'
-        )
+        names = listed(losses, _NAMES_SHOWN) or 'the loss'
+        return f'iteration {self._runner.iter + 1}: {names} is not finite{row}; {said}'
 
     def _details(self, where: str) -> str:
         images = list(dict.fromkeys(_image_paths(self._batch)))
-        named = _some(images, _IMAGES_SHOWN) or 'unknown, as the samples have no img_path'
+        named = listed(images, _IMAGES_SHOWN) or 'unknown, as the samples have no img_path'
         return (
             f'{where} Images of this batch: {named}. The optimizer did not step. Look at the '
             'images and their annotations, lower the learning rate, or clip gradients: '
@@ -158,7 +156,8 @@ class FiniteLossHook(Hook):
         """A sentence about weights or an input that were not finite before the network ran."""
         names = _not_finite(unwrap(self._runner.model).named_parameters())
         if names:
-            return f'these weights were not finite before this iteration: {_some(names)}.'
+            shown = listed(names, _NAMES_SHOWN)
+            return f'these weights were not finite before this iteration: {shown}.'
         if _has_non_finite(self._forward):
             return 'the input of the network is not finite.'
         return None
@@ -248,7 +247,3 @@ def _image_paths(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _image_paths(item)
-
-
-def _some(names: list[str], shown: int = _NAMES_SHOWN) -> str:
-    return ', '.join(names[:shown]) + (', ...' if len(names) > shown else '')
