@@ -88,7 +88,14 @@ def _build(layer_class: Any, arguments: dict[str, Any], label: str) -> nn.Module
     except ConfigError as error:
         raise ConfigError(f'{label}: {error}') from error
     # Layers of others refuse a value with any of these.
-    except (AssertionError, LookupError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ConfigError(
             f'{label}: {layer_class.__name__} does not take these arguments '
             f'({type(error).__name__}: {error}).'
