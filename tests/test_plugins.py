@@ -157,6 +157,7 @@ INVALID_LAYERS = [
     ),
     (dict(type='NonLocal2d', reduction=0), ['NonLocal2d does not take', 'ZeroDivisionError']),
     (dict(type='GeneralizedAttention', num_heads=0), ['GeneralizedAttention does not take']),
+    (dict(type='ContextBlock', ratio=0), ['ContextBlock does not take', 'ratio=0', 'no channels']),
     (dict(type='ContextBlock', ratio=-1), ['ContextBlock does not take', 'RuntimeError']),
     (dict(ELA_T, in_channels=32), ['leave in_channels out', '64']),
     (dict(ELA_T, postfix='.2'), ['postfix', "'.2'"]),
