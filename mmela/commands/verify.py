@@ -17,8 +17,8 @@ from mmela.engine.checks.dataset import findings_of
 from mmela.engine.checks.dataset.content import Record, Task, look_at
 from mmela.engine.checks.dataset.findings import Finding
 from mmela.engine.checks.environment import check_packages
+from mmela.engine.dataset_configs import SPLITS
 
-_SPLITS = ('train', 'val', 'test')
 #: Samples that a worker is handed at a time.
 _CHUNK = 16
 
@@ -53,7 +53,7 @@ class Verdict:
         Path(path).write_text(text, encoding='utf-8')
 
 
-def verify(cfg: Config, splits: Sequence[str] = _SPLITS, workers: int = 0) -> Verdict:
+def verify(cfg: Config, splits: Sequence[str] = SPLITS, workers: int = 0) -> Verdict:
     """Looks at every file of the data sets of a config.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from mmela.engine.data.file_faults import encoding_fault
 from mmela.engine.dataset_configs import SPLITS
 from mmela.engine.log import log_once
 from mmela.engine.options import apply_options, parse_options, warn_of_unused_data_root
-from mmela.engine.toolboxes import TOOLBOXES, check_installed, scope_of
+from mmela.engine.toolboxes import TOOLBOXES, check_installed, is_installed, scope_of
 from mmela.errors import UserError
 
 
@@ -69,7 +68,7 @@ def _read(path: str) -> Config:
         package = path.split('::')[0]
         if package in TOOLBOXES:
             check_installed(package)
-        if not _is_installed(package):
+        if not is_installed(package):
             raise UserError(f"the config {path}: the package '{package}' is not installed.")
     elif os.path.isdir(path):
         raise UserError(f'expected a config file, got the folder {path}; name a file in it.')
@@ -106,13 +105,6 @@ def _check_base_package(message: str) -> None:
         # MMEngine's message begins with the distribution that it takes the package for.
         if message.split(' ')[0] in (scope, MODULE2PACKAGE.get(scope)):
             check_installed(scope)
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # a parent is missing, or it is not a valid name
-        return False
 
 
 def _check_work_dir(work_dir: str) -> None:

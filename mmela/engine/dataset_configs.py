@@ -50,7 +50,7 @@ def type_name(node: dict) -> str:
 def is_remote(node: dict) -> bool:
     """Whether a data set or evaluator reads through another storage backend than local files."""
     backend = (node.get('backend_args') or {}).get('backend', 'local')
-    return backend not in ('local', 'LocalBackend')
+    return backend not in ('local', 'disk', 'LocalBackend')
 
 
 def _leaves(dataset: dict, key: str) -> Iterator[tuple[dict, str]]:

@@ -55,17 +55,6 @@ def use_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def latest_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint that MMEngine saved last, also where the folder was moved since."""
-    note = os.path.join(work_dir, 'last_checkpoint')
-    if not os.path.isfile(note):
-        return None
-    with open(note, encoding='utf-8') as file:
-        path = file.read().strip()
-    moved = os.path.join(work_dir, os.path.basename(path))
-    return moved if os.path.isfile(moved) and not os.path.isfile(path) else path
-
-
 def keep_predictions(cfg: Config, out: str) -> None:
     """Keeps the predictions (``--out``): a folder in segmentation, otherwise a pickle.
 

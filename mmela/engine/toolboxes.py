@@ -64,13 +64,25 @@ def toolbox_of(scope: str) -> Toolbox:
     return TOOLBOXES.get(scope, Toolbox(scope, scope, scope, scope, ''))
 
 
+def is_installed(module: str) -> bool:
+    """Whether a module can be found; it is not imported.
+
+    Args:
+        module: Its name, such as ``'mmcv._ext'``; its parents are imported.
+    """
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # a parent is missing, or it is not a valid name
+        return False
+
+
 def check_installed(scope: str) -> None:
     """Checks that a toolbox is installed, without importing it.
 
     Raises:
         UserError: If it is not installed. The message has the ``pip`` command.
     """
-    if importlib.util.find_spec(scope) is None:
+    if not is_installed(scope):
         toolbox = toolbox_of(scope)
         original = f' (or {toolbox.original}, the original)' if toolbox.original else ''
         raise UserError(

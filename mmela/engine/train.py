@@ -9,9 +9,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmela.engine.checkpoints.reading import checkpoints_as_data
+from mmela.engine.checkpoints.resume import latest_checkpoint
 from mmela.engine.checkpoints.saving import explain_failed_writes
 from mmela.engine.checks import run_checks
-from mmela.engine.flags import latest_checkpoint
 from mmela.engine.hooks.signals import end_on_signals
 from mmela.engine.log import log_once
 from mmela.engine.runner import build_runner, disconnect_at_end

@@ -10,8 +10,9 @@ from typing import Any
 from mmcv.cnn.bricks.plugin import infer_abbr
 from mmengine.registry import MODELS, Registry
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from mmela.errors import ConfigError, did_you_mean
+from mmela.errors import ConfigError, did_you_mean, listed
 from mmela.plugins.grammar import Plugin
 
 
@@ -84,15 +85,30 @@ def _build(layer_class: Any, arguments: dict[str, Any], label: str) -> nn.Module
             f'{label}: {layer_class.__name__} takes {", ".join(allowed)}, but {error}{hint}'
         ) from error
     try:
-        return layer_class(**arguments)
+        layer = layer_class(**arguments)
     except ConfigError as error:
         raise ConfigError(f'{label}: {error}') from error
     # Layers of others refuse a value with any of these.
-    except (AssertionError, LookupError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ConfigError(
             f'{label}: {layer_class.__name__} does not take these arguments '
             f'({type(error).__name__}: {error}).'
         ) from error
+    # MMCV's ContextBlock builds with ratio=0, and fails when it runs.
+    if any(not is_lazy(p) and p.numel() == 0 for p in layer.parameters()):
+        given = listed(f'{name}={value!r}' for name, value in arguments.items())
+        raise ConfigError(
+            f'{label}: {layer_class.__name__} does not take these arguments '
+            f'({given}): one of its layers would have no channels.'
+        )
+    return layer
 
 
 def add_plugins(

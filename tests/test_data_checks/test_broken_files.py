@@ -8,6 +8,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from mmengine.dataset import BaseDataset
+
+from mmela.engine.data.broken_samples import BrokenSampleError, name_broken_files
 
 DAMAGE = {
     'empty': (lambda file: file.write_bytes(b''), 'is empty (0 bytes)'),
@@ -97,6 +100,29 @@ def test_a_mistake_in_a_transform_keeps_its_traceback(tool, request, shapes, mon
     options = ["train_dataloader.dataset.pipeline.2.scale=('a','b')"]
     with pytest.raises(Exception, match='^(?!.*cannot be read)'):
         run(tool, request, shapes, 'tiny_det', *options)
+
+
+@pytest.mark.parametrize('of', ['dataset', 'pipeline.0'])
+def test_a_mistake_beside_another_backend_keeps_its_traceback(of):
+    """The paths are keys of a database there, and no file of that name has to exist."""
+    sample = dict(img_path='key of a database')
+    backend = dict(backend='lmdb', db_path='x')
+
+    class Reader:
+        backend_args = backend if of == 'pipeline.0' else None
+
+        def __call__(self, results):
+            raise ValueError('a mistake in a transform')
+
+    dataset = BaseDataset(lazy_init=True, serialize_data=False, pipeline=[Reader()])
+    dataset.data_list, dataset._fully_initialized = [sample], True
+    dataset.backend_args = backend if of == 'dataset' else None
+    name_broken_files(dataset)
+    with pytest.raises(ValueError, match='a mistake in a transform'):
+        dataset.prepare_data(0)
+    dataset.backend_args = Reader.backend_args = None
+    with pytest.raises(BrokenSampleError, match='does not exist'):
+        dataset.prepare_data(0)
 
 
 def test_in_classification(tool, tmp_path, repo_root, monkeypatch):

@@ -102,6 +102,8 @@ REFUSED = {
     'infinite': (first('annotations', bbox=[1, 2, float('inf'), 5]), 'boxes hold NaN, infinity'),
     'no bbox': (lambda c: c['annotations'][0].pop('bbox'), 'have no bbox of four numbers'),
     'no area': (lambda c: c['annotations'][0].pop('area'), 'width * height of the box'),
+    'null area': (first('annotations', area=None), 'width * height of the box'),
+    'null area of a crowd': (first('annotations', area=None, iscrowd=1), 'width * height of'),
     'no width': (lambda c: c['images'][0].pop('width'), 'images have no width or height'),
     'image id twice': (first('images', id=2), 'share an id'),
     'annotation id twice': (first('annotations', id=2), 'annotations share an id'),
@@ -166,7 +168,9 @@ def test_the_evaluators_file_of_another_set_is_refused(det, shapes, find):
 
 def test_a_copy_of_the_same_file_may_stand_for_the_evaluator(det, shapes, tmp_path, find):
     copy = tmp_path / 'copy.json'
-    copy.write_bytes((shapes / 'annotations/instances_val.json').read_bytes())
+    content = json.loads((shapes / 'annotations/instances_val.json').read_text())
+    content['images'].reverse()  # the evaluator looks images up by their ids
+    copy.write_text(json.dumps(content))
     det.val_evaluator.ann_file = str(copy)
     assert find(det) == ('', '')
 

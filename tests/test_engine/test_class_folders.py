@@ -105,6 +105,15 @@ def test_another_number_of_named_classes_than_folders_is_refused(folders, key):
     assert "classes=('a',)" in complaint(config(folders, **{where: 'a'}), 'train')
 
 
+@pytest.mark.parametrize('encoding', ['latin-1', 'utf-8-sig'])
+def test_a_class_list_that_is_not_plain_utf8_is_refused(folders, encoding):
+    names = folders / 'names.txt'
+    names.write_text('Küken\nb\nc\n', encoding=encoding)
+    key = 'train_dataloader.dataset.classes'
+    text = complaint(config(folders, **{key: str(names)}), 'train')
+    assert text.startswith(f'{key}: {names} is ') and 'save it as UTF-8 without BOM' in text
+
+
 def test_the_names_of_imagenet_for_other_folders_are_refused(folders):
     cfg = config(folders, **{'val_dataloader.dataset.type': 'ImageNet'})
     assert '--cfg-options val_dataloader.dataset.type=CustomDataset' in complaint(cfg, 'val')

@@ -1,15 +1,18 @@
 """The order of the data and the random numbers of samples, without a run."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmela.engine.data.order import EndlessIterator, make_resumable
 from mmela.engine.data.randomness import Sample, load_samples, seed_step
+from mmela.engine.data.resumable_hook import ResumableDataHook
 from mmela.errors import UserError
 
 
@@ -143,3 +146,36 @@ def test_a_sampler_keeps_what_mmengine_and_hooks_ask_of_it():
     assert loader.batch_sampler.sampler is loader.sampler
     loader.batch_sampler.reseed(0, 7)
     assert (loader.sampler.seed, loader.batch_sampler.seed) == (7, 7)
+
+
+class Resize(nn.Module):
+    """A batch augmentation that keeps a size for some iterations."""
+
+    def __init__(self, rank, size_range):
+        super().__init__()
+        self.rank, self.size_range, self.size = rank, size_range, None
+
+
+def runner_with(augmentation, iteration):
+    model = nn.Module()
+    model.data_preprocessor = nn.Module()
+    model.data_preprocessor.resize = augmentation
+    loop = SimpleNamespace(iter=iteration)
+    return SimpleNamespace(model=model, train_loop=loop, train_dataloader=dataloader(), seed=3)
+
+
+def test_a_resumed_process_keeps_its_rank_and_the_settings_of_its_config():
+    """The first process saves for all of them, and a setting may be changed before resuming."""
+    saving, hook = Resize(0, (32, 96)), ResumableDataHook(3, True)
+    runner = runner_with(saving, 0)
+    hook.before_run(runner)
+    saving.size = (64, 64)
+    checkpoint = {'meta': {}}
+    hook.before_save_checkpoint(runner, checkpoint)
+
+    resumed, hook = Resize(1, (64, 128)), ResumableDataHook(3, True)
+    runner = runner_with(resumed, 5)
+    hook.before_run(runner)
+    hook.after_load_checkpoint(runner, checkpoint)
+    hook.before_train(runner)
+    assert (resumed.rank, resumed.size_range, resumed.size) == (1, (64, 128), (64, 64))

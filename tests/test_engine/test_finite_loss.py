@@ -1,5 +1,6 @@
 """A loss or weights that are not finite end a training before anything is lost."""
 
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +10,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+from toy_run import toy_config, toy_train
 
 from mmela.engine import load_config, train
 from mmela.engine import test as run_test
@@ -78,9 +82,9 @@ def test_the_weights_are_those_of_before(config):
     weights = []
 
     class Look(FiniteLossHook):
-        def _explain(self, is_finite):
+        def _explain(self, *args):
             weights.extend(self._runner.model.parameters())
-            return super()._explain(is_finite)
+            return super()._explain(*args)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError):
         patch.setattr('mmela.engine.runner.FiniteLossHook', Look)
@@ -134,6 +138,84 @@ def test_mixed_precision_may_skip_nine_steps_in_a_row():
         wrapper.backward(loss(factor))
     with pytest.raises(UserError, match='10th time in a row'):
         wrapper.backward(loss(float('nan')))
+
+
+def test_each_optimizer_counts_its_own_losses():
+    """The discriminator of a GAN is not finite while the generator is."""
+    models = [torch.nn.Linear(1, 1) for _ in range(2)]
+    wrappers = [OptimWrapper(torch.optim.SGD(m.parameters(), lr=0.1)) for m in models]
+    for wrapper in wrappers:
+        wrapper.loss_scaler = object()
+    hook, loop = FiniteLossHook(), SimpleNamespace(run_iter=None)
+    optim_wrapper = OptimWrapperDict(g=wrappers[0], d=wrappers[1])
+    runner = dict(optim_wrapper=optim_wrapper, model=models[0], cfg={}, iter=0, train_loop=loop)
+    hook.before_train(SimpleNamespace(**runner))
+
+    def step(factor):
+        wrappers[0].backward(models[0](torch.ones(1)).sum())
+        wrappers[1].backward(models[1](torch.ones(1)).sum() * factor)
+
+    for _ in range(9):
+        step(float('nan'))
+    with pytest.raises(UserError, match='10th time in a row'):
+        step(float('nan'))
+
+
+class HalfOptimWrapper(OptimWrapper):
+    """MMEngine's mixed precision, which asks for a GPU, on the CPU."""
+
+    @contextmanager
+    def optim_context(self, model):
+        with super().optim_context(model), torch.autocast('cpu', dtype=torch.float16):
+            yield
+
+
+class Overflow(torch.nn.Module):
+    """90,000 is not finite in float16 alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.fine, self.large = torch.nn.Identity(), torch.nn.Linear(1, 1, bias=False)
+        self.large.weight.data.fill_(300.0)
+
+    def forward(self, x):
+        return {'loss_a': self.large(self.fine(x)).float().sum()}
+
+
+@pytest.mark.skipif(torch.__version__ < '2.4', reason='float16 autocast on CPUs')
+def test_an_overflow_of_mixed_precision_is_found_in_mixed_precision():
+    model = Overflow()
+    wrapper = HalfOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    hook, loop = FiniteLossHook(), SimpleNamespace(run_iter=None)
+    runner = dict(optim_wrapper=wrapper, model=model, cfg={}, iter=0, train_loop=loop)
+    hook.before_train(SimpleNamespace(**runner))
+    with wrapper.optim_context(model):
+        loss = model(torch.full((1, 1), 300.0))['loss_a']
+    with pytest.raises(UserError, match=r'loss_a is not finite; .* is large \(Linear\)'):
+        wrapper.backward(loss)
+
+
+@LOOPS.register_module()
+class OwnLoop(EpochBasedTrainLoop):
+    """A loop that has no method for an iteration."""
+
+    def __getattribute__(self, name):
+        if name == 'run_iter':
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+    def run(self):
+        self.runner.call_hook('before_train')
+        for batch in self.dataloader:
+            self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+            self._iter += 1
+        self.runner.call_hook('after_train')
+
+
+def test_a_loop_without_a_method_for_an_iteration_trains(tmp_path):
+    cfg = toy_config(tmp_path)
+    cfg.train_cfg = dict(type='OwnLoop', max_epochs=1)
+    assert toy_train(cfg).train_loop.iter == 4
 
 
 @pytest.mark.long

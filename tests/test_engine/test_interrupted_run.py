@@ -60,6 +60,16 @@ def test_a_run_interrupted_by_a_signal_continues_as_if_undisturbed(name, run):
 
 @pytest.mark.long
 @pytest.mark.core
+def test_the_state_of_an_augmentation_is_not_taken_for_another_preprocessing(run, tmp_path):
+    settings = [f'model.data_preprocessor.{key}=[9.,9.,9.]' for key in ('mean', 'std')]
+    interrupted(run, 'random_det', 'interrupted', *settings, iteration=5)
+    logs = [path.read_text() for path in Path('interrupted').glob('*/*.log')]
+    assert len(logs) == 2 and not any('was trained on images' in log for log in logs)
+    assert all('(resumed)' in log for log in logs if 'Auto' in log)
+
+
+@pytest.mark.long
+@pytest.mark.core
 @pytest.mark.parametrize('name', TASKS)
 def test_the_same_with_workers_that_persist(name, run):
     workers = ['train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True']

@@ -113,6 +113,20 @@ def test_weights_without_a_training_are_no_candidates(run):
     assert resumed_from(run) == 'epoch_3.pth'
 
 
+def test_weights_of_torch_before_1_6_are_no_candidates_and_not_damaged(tmp_path):
+    torch.save({'a': torch.ones(2)}, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+    assert resumed_from(tmp_path) is None
+
+
+def test_a_run_continues_from_a_checkpoint_in_the_format_before_torch_1_6(run):
+    path = run / 'epoch_3.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    torch.save(checkpoint, path, _use_new_zipfile_serialization=False)
+    assert resumed_from(run) == 'epoch_3.pth'
+    path.write_bytes(path.read_bytes()[:2000])
+    assert resumed_from(run) == 'epoch_2.pth'
+
+
 def test_the_later_of_two_runs_in_a_folder_counts_and_not_the_longer(run, monkeypatch):
     path = run / 'epoch_1.pth'
     checkpoint = read_checkpoint(str(path))

@@ -12,13 +12,15 @@ import torch
 from mmengine.fileio import BaseStorageBackend, get_file_backend, register_backend
 from toy_run import ToyScore, toy_config, toy_train
 
-from mmela.engine import UserError
-from mmela.engine.checkpoints.reading import read_checkpoint
+from mmela.engine import UserError, use_resume
+from mmela.engine.checkpoints.reading import checkpoints_as_data, read_checkpoint
 from mmela.engine.checkpoints.saving import (
     SafeLocalBackend,
     explain_failed_writes,
     make_work_dir,
 )
+from mmela.engine.hooks.signals import end_on_signals
+from mmela.engine.runner import build_runner
 
 ONE = {'default_hooks.checkpoint.max_keep_ckpts': 1}
 BEST = {'default_hooks.checkpoint.save_best': 'acc'}
@@ -68,6 +70,21 @@ def test_the_best_of_the_same_name_is_not_removed(tmp_path):
     ToyScore.count += 10  # better than what it replaces, in the same epoch as before
     toy_train(toy_config(tmp_path, resume=True, load_from=str(tmp_path / 'epoch_2.pth'), **BEST))
     assert read_checkpoint(str(tmp_path / 'best_acc_epoch_3.pth'))['meta']['epoch'] == 3
+
+
+def test_preempted_runs_leave_no_more_checkpoints_than_are_kept(tmp_path):
+    import interrupt  # noqa: F401  (registers the hook that sends the signal)
+
+    for iteration in (2, 3, 6, 7):
+        hook = dict(type='SendSignalHook', iteration=iteration)
+        cfg = toy_config(tmp_path, custom_hooks=[hook], **ONE)
+        use_resume(cfg, 'auto')
+        with checkpoints_as_data():
+            runner = build_runner(cfg)
+            with pytest.raises(SystemExit), end_on_signals(runner):
+                runner.train()
+        (left,) = tmp_path.glob('*.pth')
+        assert read_checkpoint(str(left))['meta']['iter'] == iteration
 
 
 @pytest.mark.parametrize('code', [errno.ENOSPC, errno.EDQUOT])

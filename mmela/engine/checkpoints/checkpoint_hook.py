@@ -106,6 +106,11 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_val_epoch(runner, metrics)
         self._finish(runner)
 
+    def _save_checkpoint_with_step(self, runner: Runner, step: int | str, meta: dict) -> None:
+        # A signal ends the run right after this, so that no later call would remove anything.
+        super()._save_checkpoint_with_step(runner, step, meta)
+        self._finish(runner)
+
     def _best(self) -> Sequence[str | None]:
         several = getattr(self, 'best_ckpt_path_dict', None)
         return [*several.values()] if several else [getattr(self, 'best_ckpt_path', None)]

@@ -14,7 +14,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from mmela.engine.checkpoints.unpickler import RefusedObjects, resolve, restricted_pickle
-from mmela.errors import UserError
+from mmela.errors import UserError, listed
 
 #: How checkpoints begin: a zip archive, or the pickle of torch before 1.6.
 _ZIP, _PICKLE = b'PK\x03\x04', b'\x80'
@@ -117,7 +117,7 @@ def refusal(path: str, names: list[str]) -> str:
         path: The file.
         names: What it asks for.
     """
-    shown = ', '.join(names[:_NAMES_SHOWN]) + ', ...' * (len(names) > _NAMES_SHOWN)
+    shown = listed(names, _NAMES_SHOWN)
     return (
         f'{path} holds more than tensors and plain data ({shown}), which may run code when it is '
         'read; if you trust its author, allow it with --trust-checkpoint (in a config: '
@@ -173,12 +173,16 @@ def read_meta(path: str) -> dict[str, Any]:
         path: The file.
 
     Returns:
-        Its contents; each tensor is ``None``.
+        Its contents; each tensor is ``None``. A file of torch before 1.6, whose tensors cannot be
+        skipped, is read in full.
 
     Raises:
         RefusedObjects: If it holds more than tensors and plain data.
         Exception: Whatever a damaged file causes.
     """
+    with open(path, 'rb') as opened:
+        if opened.read(len(_PICKLE)) == _PICKLE:
+            return load(path, 'cpu')
     refused: list[str] = []
     with zipfile.ZipFile(path) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith('/data.pkl'))
@@ -223,8 +227,8 @@ def _drop_program(meta: dict) -> None:
         r'^gpu_ids = (?:range\((\d+), (\d+)\)|\[([\d, \n]*)\])$', str(meta.pop('config', '')), re.M
     )
     if found:
-        first, end, listed = found.groups()
-        count = int(end) - int(first) if end else len(re.findall(r'\d+', listed))
+        first, end, numbers = found.groups()
+        count = int(end) - int(first) if end else len(re.findall(r'\d+', numbers))
         meta.setdefault('mmela', {}).setdefault('processes', count)
 
 

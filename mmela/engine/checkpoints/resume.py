@@ -102,6 +102,21 @@ def newest_checkpoint(cfg: Config) -> str | None:
     return None
 
 
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint that MMEngine saved last, also where the folder was moved since.
+
+    Args:
+        work_dir: The folder.
+
+    Returns:
+        The path that ``last_checkpoint`` names or the file of that name in the folder; ``None``
+        without such a note.
+    """
+    noted = _noted(work_dir)
+    moved = os.path.join(work_dir, os.path.basename(noted))
+    return moved if os.path.isfile(moved) and not os.path.isfile(noted) else noted or None
+
+
 def checkpoint_folder(cfg: Config) -> str:
     """Where the checkpoints of a run go.
 

@@ -9,11 +9,11 @@ from typing import Any
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
-from mmela.errors import UserError
+from mmela.engine.hooks.unwrapping import unwrap
+from mmela.errors import UserError, listed
 
 _NAMES_SHOWN = 3
 
@@ -52,10 +52,9 @@ class ResumeHook(Hook):
             )
         changed = _changed_tensors(runner.model, checkpoint)
         if changed:
-            shown = ', '.join(changed[:_NAMES_SHOWN]) + ', ...' * (len(changed) > _NAMES_SHOWN)
             raise UserError(
                 f'--resume: the network of the config is not the one in {path}; tensors that '
-                f'differ: {len(changed)} ({shown}); {instead}'
+                f'differ: {len(changed)} ({listed(changed, _NAMES_SHOWN)}); {instead}'
             )
         changed_batches = _changed_batches(runner, checkpoint)
         if changed_batches:
@@ -80,8 +79,7 @@ def batch_size_of(runner: Runner) -> int | None:
 
 
 def _changed_tensors(model: nn.Module, checkpoint: dict) -> list[str]:
-    while is_model_wrapper(model):
-        model = model.module
+    model = unwrap(model)
     theirs = {
         name.removeprefix('module.'): getattr(tensor, 'shape', None)
         for name, tensor in (checkpoint.get('state_dict') or {}).items()

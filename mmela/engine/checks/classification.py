@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
+from mmela.engine.data.file_faults import encoding_fault
 from mmela.engine.dataset_configs import is_remote, iter_datasets, iter_evaluators, type_name
 from mmela.engine.log import log_once
 from mmela.errors import UserError, listed
@@ -168,6 +169,8 @@ def _named_classes(dataset: dict, key: str) -> tuple[str, int | None]:
                 f'{where}: expected a tuple of names or a file with a class a line, got the text '
                 f'{classes!r}; write one class as classes=({classes!r},).'
             )
+        if fault := encoding_fault(path):
+            raise UserError(f'{where}: {path} {fault}.')
         with open(path, encoding='utf-8') as file:
             return where, len(file.read().splitlines())
     return where, None if classes is None else len(classes)
@@ -176,7 +179,7 @@ def _named_classes(dataset: dict, key: str) -> tuple[str, int | None]:
 def _folders(cfg: Config, splits: Sequence[str]) -> Iterator[_ClassFolders]:
     """The data sets that are read from class folders which exist."""
     for dataset, key in iter_datasets(cfg, splits):
-        path = _image_folder(dataset)
+        path = image_folder(dataset)
         if path is not None and os.path.isdir(path):
             with os.scandir(path) as entries:
                 names = sorted(entry.name for entry in entries if entry.is_dir())
@@ -193,7 +196,7 @@ def _files(folder: str) -> Iterator[str]:
                 yield entry.name
 
 
-def _image_folder(dataset: dict) -> str | None:
+def image_folder(dataset: dict) -> str | None:
     """The folder whose class folders a data set reads; None if it reads its labels elsewhere."""
     kind = type_name(dataset)
     prefix, split = dataset.get('data_prefix') or '', dataset.get('split') or ''

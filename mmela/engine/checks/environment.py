@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from mmengine.config import Config
 
-from mmela.engine.toolboxes import check_installed, scope_of, toolbox_of
+from mmela.engine.toolboxes import check_installed, is_installed, scope_of, toolbox_of
 from mmela.errors import UserError, cause_of, torchvision_command
 
 _MMCV_INSTALL = (
@@ -50,7 +49,7 @@ def check_environment(scope: str) -> None:
 def _check_torchvision(is_needed: bool) -> None:
     """MMEngine's environment report imports torchvision wherever it is installed."""
     fix = f'install the one that belongs to your torch: {torchvision_command()}'
-    if not _is_installed('torchvision'):
+    if not is_installed('torchvision'):
         if is_needed:
             raise UserError(f'MMPreTrain needs torchvision, which is not installed; {fix}.')
         return
@@ -64,10 +63,10 @@ def _check_torchvision(is_needed: bool) -> None:
 
 
 def _check_mmcv() -> None:
-    if not _is_installed('mmcv'):
+    if not is_installed('mmcv'):
         raise UserError(f'MMCV is not installed: {_MMCV_INSTALL}.')
     _import('mmcv', 'MMCV cannot be imported', f'reinstall it: {_MMCV_INSTALL}')
-    if not _is_installed('mmcv._ext'):
+    if not is_installed('mmcv._ext'):
         raise UserError(
             'MMCV was installed without its compiled operators (mmcv-lite, or a build without '
             f'torch): `pip uninstall mmcv mmcv-lite onedl-mmcv`, then {_MMCV_INSTALL}.'
@@ -82,7 +81,7 @@ def _check_mmcv() -> None:
 def _check_mmpretrain_beside(title: str) -> None:
     """The other toolboxes import MMPreTrain where it is installed, and fail if it is broken."""
     try:
-        if _is_installed('mmpretrain'):
+        if is_installed('mmpretrain'):
             import_module('mmpretrain')
     except ImportError:
         return  # the toolboxes catch it
@@ -100,10 +99,6 @@ def _import(module: str, problem: str, fix: str) -> None:
     # A broken installation raises anything: an undefined symbol, an assertion on versions, ...
     except Exception as error:
         raise UserError(f'{problem} ({cause_of(error)}); {fix}.') from error
-
-
-def _is_installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
 
 
 def _version(package: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmela.engine.data.file_faults import decode, file_fault
+from mmela.engine.dataset_configs import is_remote
 from mmela.errors import UserError
 
 _PATHS = (('img_path', 'image'), ('seg_map_path', 'mask'))
@@ -67,8 +68,19 @@ def _leaves(dataset: Any) -> Iterator[Any]:
         yield from _leaves(item)
 
 
+def _reads_elsewhere(dataset: Any) -> bool:
+    """Whether paths may be keys of another storage backend than local files, such as LMDB."""
+    readers = [dataset, *getattr(getattr(dataset, 'pipeline', None), 'transforms', ())]
+    arguments = [
+        getattr(reader, name, None) for reader in readers for name in ('backend_args', 'file_client_args')
+    ]
+    return any(isinstance(args, dict) and is_remote({'backend_args': args}) for args in arguments)
+
+
 def _fault_of_sample(dataset: Any, index: int) -> str | None:
-    """The sentence about the first file of a sample that cannot be read."""
+    """The sentence about the first local file of a sample that cannot be read."""
+    if _reads_elsewhere(dataset):
+        return None
     info = dataset.get_data_info(index)
     for key, name in _PATHS:
         path = info.get(key)

@@ -13,11 +13,12 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
 from mmela.engine.data.order import EndlessIterator, ResumableBatches
-from mmela.engine.hooks.load_report_hook import unwrap
+from mmela.engine.hooks.unwrapping import unwrap
 from mmela.engine.data.randomness import seed_step
 
-#: Where a checkpoint's meta holds what the batch augmentations remember.
-_META_KEY = 'data_preprocessor'
+#: Where a checkpoint's meta holds the state of the batch augmentations. Converters write the
+#: preprocessing of a checkpoint under 'data_preprocessor'.
+_META_KEY = 'batch_augments'
 
 
 class ResumableDataHook(Hook):
@@ -84,12 +85,17 @@ class ResumableDataHook(Hook):
             seed_step(self._seed, runner.iter, runner.rank)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keeps what the batch augmentations remember, such as YOLOX's present image size."""
-        changed = {
-            name: memory
-            for name, memory in _memories(runner).items()
-            if memory != self._initial.get(name)
-        }
+        """Saves the state of the batch augmentations, such as YOLOX's current image size.
+
+        Attributes that no iteration has changed, such as the rank of the process that saves and
+        settings of the config, are left out: a resumed run has its own.
+        """
+        changed = {}
+        for name, memory in _memories(runner).items():
+            before = self._initial.get(name, {})
+            new = {k: v for k, v in memory.items() if k not in before or before[k] != v}
+            if new:
+                changed[name] = new
         if changed:
             checkpoint['meta'][_META_KEY] = changed
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -18,8 +19,8 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmela.engine.hooks.agreement import disconnect, first_said, highest
-from mmela.engine.hooks.load_report_hook import unwrap
-from mmela.errors import UserError, cause_of
+from mmela.engine.hooks.unwrapping import unwrap
+from mmela.errors import UserError, cause_of, listed
 
 #: Losses in a row that are not finite before mixed precision is given up. Its scaler skips the
 #: steps of those and lowers the scale.
@@ -43,7 +44,7 @@ class FiniteLossHook(Hook):
     def __init__(self) -> None:
         self._batch: Any = None
         self._forward: tuple = ()
-        self._in_a_row = 0
+        self._in_a_row: Counter[OptimWrapper] = Counter()
 
     def before_train(self, runner: Runner) -> None:
         """Begins to look at every loss."""
@@ -56,7 +57,8 @@ class FiniteLossHook(Hook):
         if not runner.cfg.get('compile'):
             unwrap(runner.model).register_forward_pre_hook(self._keep_inputs, with_kwargs=True)
         loop = runner.train_loop
-        loop.run_iter = partial(self._run_iter, loop.run_iter)
+        if hasattr(loop, 'run_iter'):  # a custom loop need not have it
+            loop.run_iter = partial(self._run_iter, loop.run_iter)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Remembers the batch."""
@@ -79,8 +81,8 @@ class FiniteLossHook(Hook):
             if names:
                 raise UserError(
                     f'iteration {runner.iter + 1}: no checkpoint was saved, as these weights '
-                    f'are not finite: {_some(names)}. Continue from an earlier checkpoint with a '
-                    'lower learning rate, or clip gradients: --cfg-options '
+                    f'are not finite: {listed(names, _NAMES_SHOWN)}. Continue from an earlier '
+                    'checkpoint with a lower learning rate, or clip gradients: --cfg-options '
                     'optim_wrapper.clip_grad.max_norm=10.'
                 )
 
@@ -90,7 +92,7 @@ class FiniteLossHook(Hook):
         if names:
             print_log(
                 f'The weights of {len(names)} tensors are not finite, so that the results mean '
-                f'nothing: {_some(names)}. Test an earlier checkpoint.',
+                f'nothing: {listed(names, _NAMES_SHOWN)}. Test an earlier checkpoint.',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -123,29 +125,27 @@ class FiniteLossHook(Hook):
         backward(loss, **kwargs)
         here = is_finite()
         if not highest(int(not here)):
-            self._in_a_row = 0
+            self._in_a_row[wrapper] = 0
             return
-        self._in_a_row += 1
+        self._in_a_row[wrapper] += 1
         tolerated = _TOLERATED_WITH_SCALER if hasattr(wrapper, 'loss_scaler') else 0
-        if self._in_a_row > tolerated:
-            message = self._explain(here)
+        if self._in_a_row[wrapper] > tolerated:
+            message = self._explain(here, self._in_a_row[wrapper])
             disconnect()
             raise UserError(message)
 
-    def _explain(self, is_finite: bool) -> str:
+    def _explain(self, is_finite: bool, in_a_row: int) -> str:
         # All processes run the network again: its norms may wait for one another.
         losses, where = self._diagnose()
         where = where or 'it was finite when the same batch was run again.'
         said = first_said(None if is_finite else self._details(where))
-        row = f', the {self._in_a_row}th time in a row' if self._in_a_row > 1 else ''
-        return (
-            f'iteration {self._runner.iter + 1}: {_some(losses) or "the loss"} is not finite'
-            f'{row}; {said}'
-        )
+        row = f', the {in_a_row}th time in a row' if in_a_row > 1 else ''
+        names = listed(losses, _NAMES_SHOWN) or 'the loss'
+        return f'iteration {self._runner.iter + 1}: {names} is not finite{row}; {said}'
 
     def _details(self, where: str) -> str:
         images = list(dict.fromkeys(_image_paths(self._batch)))
-        named = _some(images, _IMAGES_SHOWN) or 'unknown, as the samples have no img_path'
+        named = listed(images, _IMAGES_SHOWN) or 'unknown, as the samples have no img_path'
         return (
             f'{where} Images of this batch: {named}. The optimizer did not step. Look at the '
             'images and their annotations, lower the learning rate, or clip gradients: '
@@ -156,7 +156,8 @@ class FiniteLossHook(Hook):
         """A sentence about weights or an input that were not finite before the network ran."""
         names = _not_finite(unwrap(self._runner.model).named_parameters())
         if names:
-            return f'these weights were not finite before this iteration: {_some(names)}.'
+            shown = listed(names, _NAMES_SHOWN)
+            return f'these weights were not finite before this iteration: {shown}.'
         if _has_non_finite(self._forward):
             return 'the input of the network is not finite.'
         return None
@@ -166,7 +167,10 @@ class FiniteLossHook(Hook):
         where = self._unusable()
         if where or not self._forward:
             return [], where
-        model = unwrap(self._runner.model)
+        model, wrapper = unwrap(self._runner.model), self._runner.optim_wrapper
+        # Mixed precision, in which alone some layers overflow. Of several, each model has its own.
+        is_dict = isinstance(wrapper, OptimWrapperDict)
+        precision = nullcontext() if is_dict else wrapper.optim_context(model)
         args, kwargs = self._forward
         found: list[str] = []
         handles = [
@@ -176,7 +180,7 @@ class FiniteLossHook(Hook):
         ]
         outputs: Any = {}
         try:
-            with torch.no_grad(), suppress(Exception):  # the caller has the first one
+            with torch.no_grad(), suppress(Exception), precision:  # the caller has the first one
                 outputs = model(*args, **kwargs)
         finally:
             for handle in handles:
@@ -243,7 +247,3 @@ def _image_paths(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _image_paths(item)
-
-
-def _some(names: list[str], shown: int = _NAMES_SHOWN) -> str:
-    return ', '.join(names[:shown]) + (', ...' if len(names) > shown else '')

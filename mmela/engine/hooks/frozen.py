@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
-from mmela.engine.hooks.load_report_hook import unwrap
+from mmela.engine.hooks.unwrapping import unwrap
 from mmela.errors import listed
 
 #: How many layers the warning names.

@@ -6,7 +6,6 @@ import logging
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
@@ -17,6 +16,7 @@ from mmela.engine.hooks.load_report import (
     LoadWatch,
     note_on_preprocessing,
 )
+from mmela.engine.hooks.unwrapping import unwrap
 from mmela.errors import UserError
 
 
@@ -99,10 +99,3 @@ def _message(report: LoadReport, runner: Runner, training: bool) -> str:
         return f'{message}: --cfg-options {switch.removesuffix("=None")}.prefix={prefix}'
     message += '; name a checkpoint of this network'
     return message + (f', or run without one: --cfg-options {switch}.' if switch else '.')
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The network inside wrappers for several processes or test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmela.engine.hooks.unwrapping import unwrap
 from mmela.ops import recompute_outputs
 from mmela.registry import HOOKS
 
@@ -35,7 +35,7 @@ class RecomputeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Hooks into the forward pass of the model."""
         self.after_train(runner)  # a run that raised may have left its hooks
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         self._handles = [
             model.register_forward_pre_hook(self._begin),
             model.register_forward_hook(self._end, always_call=True),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from mmela.engine.checks.dataset.data_sets import DataSet
-from mmela.engine.checks.dataset.findings import Finding, listed
+from mmela.engine.checks.dataset.findings import Finding, listed_with_count
 from mmela.errors import did_you_mean
 
 _SHOWN = 20
@@ -43,7 +43,9 @@ def check_metainfo(dataset: DataSet) -> Iterator[Finding]:
     names = dataset.classes if named is not None else None  # ImageNet has some names twice
     doubled = [name for name, count in Counter(names or ()).items() if count > 1]
     if doubled:
-        yield Finding(f'{key}.classes', f'{listed(doubled)} is named twice; name each class once.')
+        yield Finding(
+            f'{key}.classes', f'{listed_with_count(doubled)} is named twice; name each class once.'
+        )
 
 
 def check_same_classes(datasets: Sequence[DataSet]) -> Iterator[Finding]:
@@ -101,7 +103,7 @@ def compare_names(
         yield Finding(
             key,
             f'{len(lacking)} of {len(classes)} classes are not in the annotations, and their boxes '
-            f'would be missing: {listed(hints, shown=_SHOWN)}; {both}; {write}.',
+            f'would be missing: {listed_with_count(hints, shown=_SHOWN)}; {both}; {write}.',
             path=path,
         )
     elif is_ordered:
@@ -117,13 +119,13 @@ def compare_names(
 
 
 def _names(names: Sequence[str]) -> str:
-    return f'{len(names)} ({listed([repr(name) for name in names], shown=_SHOWN)})'
+    return f'{len(names)} ({listed_with_count([repr(name) for name in names], shown=_SHOWN)})'
 
 
 def _hints(lacking: Sequence[str], found: Sequence[str]) -> str:
     hints = [_with_hint(name, found) for name in lacking]
     near = [hint for hint in hints if 'did you mean' in hint]
-    return f'; {listed(near)}' if near else ''
+    return f'; {listed_with_count(near)}' if near else ''
 
 
 def _with_hint(name: str, names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmela.engine.checks.dataset.class_names import compare_names
 from mmela.engine.checks.dataset.coco_json import Summary, summary_of
 from mmela.engine.checks.dataset.data_sets import DataSet
-from mmela.engine.checks.dataset.findings import Finding, listed
+from mmela.engine.checks.dataset.findings import Finding, listed_with_count
 from mmela.engine.dataset_configs import is_remote, iter_evaluators
 
 #: Faults wherever they are, with what to do.
@@ -61,7 +61,8 @@ def check_coco(dataset: DataSet, summary: Summary) -> Iterator[Finding]:
     names = [name for _, name in summary['categories']]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        text = f'{path} has categories of the same name ({listed(doubled)}); give each its own.'
+        shown = listed_with_count(doubled)
+        text = f'{path} has categories of the same name ({shown}); give each its own.'
         yield Finding(key, text, path=path)
     yield from compare_names(dataset, path, names, is_ordered=True)
     yield from _unused_categories(dataset, summary, path)
@@ -76,10 +77,11 @@ def _unused_categories(dataset: DataSet, summary: Summary, path: str) -> Iterato
         if boxes.get(id_) and dataset.classes and name not in dataset.classes
     }
     if unused and len(unused) < len(summary['categories']):
+        shown = listed_with_count([f'{n} ({c})' for n, c in unused.items()])
         yield Finding(
             f'{dataset.key}.metainfo.classes',
             f'{sum(unused.values())} boxes of {path} are of categories that the config does not '
-            f'name and are not used: {listed([f"{n} ({c})" for n, c in unused.items()])}.',
+            f'name and are not used: {shown}.',
             is_fault=False,
             path=path,
         )
@@ -91,7 +93,7 @@ def _boxes(summary: Summary, key: str, path: str, *, is_training: bool) -> Itera
 
     def found(kind: str, text: str, is_fault: bool) -> Finding:
         number, total = count[kind], boxes if kind not in ('image id twice',) else count['images']
-        shown = f'{number} of {total} {text}: {listed(examples[kind], number)}'
+        shown = f'{number} of {total} {text}: {listed_with_count(examples[kind], number)}'
         return Finding(key, f'in {path}, {shown}.', is_fault, path)
 
     if not count.get('images'):

@@ -20,7 +20,7 @@ from typing import Any
 from mmela.engine.data.file_faults import encoding_fault
 
 #: Counts up when summaries hold something else.
-_VERSION = 1
+_VERSION = 2
 _EXAMPLES = 5
 #: Images that a kept summary has of a file.
 _SAMPLE = 64
@@ -43,7 +43,7 @@ def summary_of(path: str, *, every_image: bool = False) -> Summary:
         name. ``images``: index, file name, width and height of each, or of a sample. ``count``:
         of images, boxes, boxes that count (no crowd, large enough, of a known category) and so
         on. ``per_category``: boxes by id. ``examples``: some names for each count. ``digest``: of
-        the image ids and names.
+        the image ids and names, in any order.
     """
     state = os.stat(path)
     place = os.path.realpath(path)
@@ -116,8 +116,8 @@ def _sum_up(content: dict) -> Summary:
     categories = [(c.get('id'), str(c.get('name'))) for c in content['categories']]
     images: dict[Any, tuple] = {}
     names: set[str] = set()
-    digest = hashlib.sha256()
     listed = []
+    ids_and_names = []
     for index, image in enumerate(content['images']):
         name, id_ = str(image.get('file_name')), image.get('id')
         width, height = (_number(image.get(side)) for side in ('width', 'height'))
@@ -130,7 +130,8 @@ def _sum_up(content: dict) -> Summary:
         names.add(name)
         images[id_] = (name, width, height)
         listed.append((index, name, width, height))
-        digest.update(f'{id_} {name}\n'.encode(errors='surrogatepass'))
+        ids_and_names.append(f'{id_} {name}\n')
+    joined = ''.join(sorted(ids_and_names)).encode(errors='surrogatepass')
     ids: set[Any] = set()
     per_category: Counter[Any] = Counter()
     known = {id_ for id_, _ in categories}
@@ -145,7 +146,7 @@ def _sum_up(content: dict) -> Summary:
         count=dict(count),
         per_category=[[id_, number] for id_, number in per_category.items()],
         examples=examples,
-        digest=digest.hexdigest(),
+        digest=hashlib.sha256(joined).hexdigest(),
     )
 
 
@@ -168,6 +169,8 @@ def _look_at_box(
         return
     name, width, height = images[image]
     where = f'{name} (annotation {id_})'
+    if annotation.get('area') is None:  # MMDetection compares it with 0, that of a crowd as well
+        note('no area', where)
     if category not in categories:
         note('category id unknown', f'{where}: {category!r}')
         return
@@ -178,8 +181,6 @@ def _look_at_box(
     if not isinstance(box, list) or len(box) != 4:
         note('no box', where)
         return
-    if 'area' not in annotation:
-        note('no area', where)
     kinds = kinds_of_box([_number(side) for side in box], width, height)
     if annotation.get('area') is not None and (_number(annotation['area']) or 0) <= 0:
         kinds = {*kinds, 'zero area'}

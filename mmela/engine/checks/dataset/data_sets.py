@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from mmela.engine.checks.classification import EXTENSIONS, _image_folder
+from mmela.engine.checks.classification import EXTENSIONS, image_folder
 from mmela.engine.dataset_configs import is_remote, iter_datasets
 
 #: Classes whose files are known here, subclasses included that do not read them otherwise.
@@ -166,7 +166,7 @@ def samples(dataset: DataSet, images: Sequence[Sequence], *, at_start: bool) -> 
             image_path = os.path.join(image, name + dataset.value('img_suffix'))
             yield Sample(index, image_path, path if has_masks else None)
     elif dataset.reader:
-        root = _image_folder(dataset.cfg)
+        root = image_folder(dataset.cfg)
         paths = _class_images(dataset, root, at_start)
         yield from (Sample(index, path) for index, path in enumerate(paths))
 

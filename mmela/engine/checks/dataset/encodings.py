@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from mmela.engine.checks.dataset.data_sets import DataSet
-from mmela.engine.checks.dataset.findings import Finding, listed
+from mmela.engine.checks.dataset.findings import Finding, listed_with_count
 from mmela.engine.data.file_faults import encoding_fault
 
 
@@ -32,7 +32,7 @@ def check_list_file(dataset: DataSet) -> Iterator[Finding]:
         lines = file.read().splitlines()
     blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if blank or not lines:
-        what = f'has blank lines ({listed(blank)}): remove them' if lines else 'is empty'
+        what = f'has blank lines ({listed_with_count(blank)}): remove them' if lines else 'is empty'
         yield Finding(key, f'{path} {what}.', path=path)
     padded = [line for line in lines if line.strip() and line != line.strip()]
     if padded and dataset.reader == 'XMLDataset':
@@ -40,5 +40,5 @@ def check_list_file(dataset: DataSet) -> Iterator[Finding]:
         yield Finding(key, text, path=path)
     repeated = [name for name, number in Counter(lines).items() if number > 1 and name.strip()]
     if repeated:
-        text = f'{path} lists {len(repeated)} names more than once: {listed(repeated)}.'
+        text = f'{path} lists {len(repeated)} names more than once: {listed_with_count(repeated)}.'
         yield Finding(key, text, is_fault=False, path=path)

@@ -42,7 +42,9 @@ def report(findings: Iterable[Finding]) -> None:
         raise UserError('\n'.join([*faults, 'If this is intended: --no-data-check.']))
 
 
-def listed(items: Sequence[object], count: int | None = None, shown: int = _SHOWN) -> str:
+def listed_with_count(
+    items: Sequence[object], count: int | None = None, shown: int = _SHOWN
+) -> str:
     """Some items separated by commas.
 
     Args:
@@ -54,9 +56,9 @@ def listed(items: Sequence[object], count: int | None = None, shown: int = _SHOW
         The text, with the number of those that are left out.
 
     Examples:
-        >>> listed(['a', 'b'])
+        >>> listed_with_count(['a', 'b'])
         'a, b'
-        >>> listed(['a', 'b'], count=9)
+        >>> listed_with_count(['a', 'b'], count=9)
         'a, b and 7 more'
     """
     rest = (len(items) if count is None else count) - min(shown, len(items))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from mmela.engine.checks.dataset.data_sets import DataSet, class_of
-from mmela.engine.checks.dataset.findings import Finding, listed
+from mmela.engine.checks.dataset.findings import Finding, listed_with_count
 
 #: Classes whose ``num_classes`` is another number: what MMDetection's NumClassCheckHook leaves out,
 #: the head of STDC, which finds edges, that of SAN, which adds the background itself, and that of
@@ -46,9 +46,9 @@ def check_head_classes(cfg: Config, datasets: Sequence[DataSet]) -> Iterator[Fin
     odd = [head for head in heads if head.num_classes != number]
     if odd:
         switches = ' '.join(f'{head.key}={number}' for head in odd)
-        wrong = listed([f'{h.key} of {h.type} is {h.num_classes}' for h in odd], shown=8)
+        wrong = listed_with_count([f'{h.key} of {h.type} is {h.num_classes}' for h in odd], shown=8)
         owner = '' if dataset.named_classes is not None else ', the names of its type,'
-        names = listed([repr(name) for name in dataset.classes or ()])
+        names = listed_with_count([repr(name) for name in dataset.classes or ()])
         yield Finding(
             'model',
             f'{dataset.key} has {number} classes{owner} ({names}), and {wrong}: --cfg-options '

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mmela.engine.checks.dataset.data_sets import DataSet, Sample
-from mmela.engine.checks.dataset.findings import Finding, listed
+from mmela.engine.checks.dataset.findings import Finding, listed_with_count
 from mmela.engine.data.file_faults import Header, decode, file_fault, read_header
 
 #: 16 bits become 8 by leaving out the lower ones: a value below is black.
@@ -67,7 +67,9 @@ def check_images(dataset: DataSet, records: Sequence[ImageRecord]) -> Iterator[F
         yield _missing_files(dataset, missing, len(records))
     broken = [r for r in records if r.fault and r not in missing]
     if broken:
-        shown = listed([f'{r.sample.image} (sample {r.sample.number}) {r.fault}' for r in broken])
+        shown = listed_with_count(
+            [f'{r.sample.image} (sample {r.sample.number}) {r.fault}' for r in broken]
+        )
         text = f'{len(broken)} of {len(records)} images cannot be read: {shown}.'
         yield Finding(key, text, path=broken[0].sample.image)
     yield from _sizes(dataset, records)
@@ -83,7 +85,7 @@ def check_images(dataset: DataSet, records: Sequence[ImageRecord]) -> Iterator[F
         ),
     ):
         if odd:
-            paths = listed([r.sample.image for r in odd])
+            paths = listed_with_count([r.sample.image for r in odd])
             text = f'{len(odd)} of {len(records)} {text}: {paths}.'
             yield Finding(key, text, is_fault=False, path=odd[0].sample.image)
     yield from _turned(dataset, records)
@@ -113,7 +115,7 @@ def _missing_files(dataset: DataSet, missing: Sequence[ImageRecord], total: int)
     elif suffix:
         advice = f'correct each file_name in {dataset.ann_file}'
     there = f' ({found[suffix]} are there with the suffix {suffix})' if suffix else ''
-    shown = listed([f'{r.sample.image} (sample {r.sample.number})' for r in missing])
+    shown = listed_with_count([f'{r.sample.image} (sample {r.sample.number})' for r in missing])
     text = f'{len(missing)} of {total} images do not exist{there}: {shown}; {advice}.'
     return Finding(dataset.key, text, path=first)
 
@@ -143,7 +145,7 @@ def _sizes(dataset: DataSet, records: Sequence[ImageRecord]) -> Iterator[Finding
         return
     swapped = [r for r, header, size in other if size[::-1] == loaded_size(header)]
     all_swapped = len(swapped) == len(other) and 2 * len(swapped) > len(pairs)
-    shown = listed(
+    shown = listed_with_count(
         [f'{r.sample.image} is {h.width}x{h.height}, not {s[0]}x{s[1]}' for r, h, s in other]
     )
     what = 'width and height exchanged in' if all_swapped else 'another size in'
@@ -170,10 +172,11 @@ def _turned(dataset: DataSet, records: Sequence[ImageRecord]) -> Iterator[Findin
     ]
     if turned:
         of = 'masks' if dataset.scope == 'mmseg' else 'boxes'
+        shown = listed_with_count([r.sample.image for r in turned])
         yield Finding(
             dataset.key,
             f'{len(turned)} of {len(records)} images are rotated on loading by their EXIF '
-            f'orientation, their {of} are not: {listed([r.sample.image for r in turned])}; save '
+            f'orientation, their {of} are not: {shown}; save '
             'the images upright (`exiftran -ai FILE`, or PIL.ImageOps.exif_transpose), or load '
             "them as they are stored: dict(type='LoadImageFromFile', "
             "color_type='color_ignore_orientation'). If the annotations are of the upright "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmela.engine.checks.dataset.data_sets import DataSet
-from mmela.engine.checks.dataset.findings import Finding, listed
+from mmela.engine.checks.dataset.findings import Finding, listed_with_count
 from mmela.engine.checks.dataset.image_files import ImageRecord, loaded_size
 from mmela.engine.data.file_faults import decode, file_fault, read_header
 
@@ -76,7 +76,7 @@ def check_masks(
     key = f'{dataset.key}.data_prefix.seg_map_path'
 
     def found(odd: Sequence[MaskRecord], text: str, is_fault: bool = True) -> Finding:
-        paths = listed([r.path for r in odd])
+        paths = listed_with_count([r.path for r in odd])
         text = f'{len(odd)} of {len(records)} masks {text}: {paths}.'
         return Finding(key, text, is_fault, odd[0].path)
 
@@ -114,7 +114,7 @@ def check_masks(
 
 
 def _unreadable(dataset: DataSet, odd: Sequence[MaskRecord], total: int) -> Finding:
-    shown = listed([f'{r.path} (sample {r.image.sample.number}) {r.fault}' for r in odd])
+    shown = listed_with_count([f'{r.path} (sample {r.image.sample.number}) {r.fault}' for r in odd])
     there = odd[0].fault.rpartition('; ')[2] if odd[0].fault.endswith(' is there') else ''
     suffix = there.removesuffix(' is there').rpartition('.')[2]
     advice = f'; --cfg-options {dataset.key}.seg_map_suffix=.{suffix}' if there else ''
@@ -151,7 +151,7 @@ def _values(
         yield found(
             odd,
             f'hold values outside the {classes} (0 to {largest} and {_IGNORED}, which is '
-            f'ignored): {listed(beyond, shown=10)}; {hint}',
+            f'ignored): {listed_with_count(beyond, shown=10)}; {hint}',
         )
         return
     blank = [r for r in records if {*r.values} <= ({_IGNORED, 0} if reduced else {_IGNORED})]
@@ -166,7 +166,7 @@ def _values(
         if without:
             yield Finding(
                 f'{dataset.key}.metainfo.classes',
-                f'no mask of {len(records)} has a pixel of {listed(without)}.',
+                f'no mask of {len(records)} has a pixel of {listed_with_count(without)}.',
                 is_fault=False,
             )
 

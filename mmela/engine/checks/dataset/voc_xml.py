@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 from mmela.engine.checks.dataset.class_names import compare_names
 from mmela.engine.checks.dataset.coco_json import kinds_of_box
 from mmela.engine.checks.dataset.data_sets import DataSet, Sample
-from mmela.engine.checks.dataset.findings import Finding, listed
+from mmela.engine.checks.dataset.findings import Finding, listed_with_count
 from mmela.engine.data.file_faults import encoding_fault, file_fault
 from mmela.errors import did_you_mean
 
@@ -90,14 +90,14 @@ def check_xml(dataset: DataSet, records: Sequence[XmlRecord], *, every: bool) ->
     key = f'{dataset.key}.ann_subdir'
     broken = [r for r in records if r.fault]
     if broken:
-        shown = listed([f'{r.path} {r.fault}' for r in broken])
+        shown = listed_with_count([f'{r.path} {r.fault}' for r in broken])
         text = f'{len(broken)} of {len(records)} annotation files cannot be read: {shown}.'
         yield Finding(key, text, path=broken[0].path)
     for kind, text in _TEXTS.items():
         odd = [r for r in records if kind in r.kinds]
         if odd:
             is_fault = kind in ('not finite', 'normalised') or len(odd) == len(records) > 1
-            paths = listed([r.path for r in odd])
+            paths = listed_with_count([r.path for r in odd])
             text = f'{len(odd)} of {len(records)} annotation files {text}: {paths}.'
             yield Finding(key, text, is_fault and kind != 'beyond', odd[0].path)
     yield from _names(dataset, [r for r in records if not r.fault], every)
@@ -130,7 +130,7 @@ def _names(dataset: DataSet, records: Sequence[XmlRecord], every: bool) -> Itera
     others = {n: c for n, c in unknown.items() if n not in slips}
     if others:
         hints = {n: did_you_mean(n, classes).rstrip('.') for n in others}
-        shown = listed([f'{n!r} ({c}){hints[n]}' for n, c in others.items()])
+        shown = listed_with_count([f'{n!r} ({c}){hints[n]}' for n, c in others.items()])
         text = (
             f'{sum(others.values())} boxes in {folder} are of classes that the config does not '
             f'name and are not used: {shown}.'
@@ -138,7 +138,7 @@ def _names(dataset: DataSet, records: Sequence[XmlRecord], every: bool) -> Itera
         yield Finding(key, text, is_fault=False, path=folder)
     without = [name for name in classes if name not in count]
     if every and without:
-        text = f'no annotation file in {folder} has a box of {listed(without)}.'
+        text = f'no annotation file in {folder} has a box of {listed_with_count(without)}.'
         yield Finding(key, text, is_fault=False, path=folder)
 
 
