@@ -23,7 +23,7 @@ from mmengine.runner import Runner, load_checkpoint, set_random_seed
 
 from mmela.analysis.compare.spec import Spec, read_spec, slug
 from mmela.engine import exit_on_user_error, test, train, use_resume
-from mmela.engine.hooks.load_report_hook import unwrap
+from mmela.engine.hooks.unwrapping import unwrap
 from mmela.errors import UserError, did_you_mean
 from mmela.registry import HOOKS
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmela.engine.hooks.load_report_hook import unwrap
+from mmela.engine.hooks.unwrapping import unwrap
 from mmela.registry import HOOKS
 
 
