@@ -12,6 +12,8 @@ from mmela.engine import UserError
 from mmela.visualization.cam import METHODS, ScoreModel
 from mmela_cli.look import main
 
+pytestmark = [pytest.mark.long, pytest.mark.core]
+
 pytest.importorskip('pytorch_grad_cam', reason='grad-cam is not installed')
 
 

@@ -12,6 +12,8 @@ from mmela.commands.export import export
 from mmela.commands.predict import predict
 from mmela.engine import UserError
 
+pytestmark = [pytest.mark.long, pytest.mark.core]
+
 pytest.importorskip('onnxruntime', reason='onnx and onnxruntime are not installed')
 pytest.importorskip('onnx')
 

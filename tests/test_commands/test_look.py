@@ -12,6 +12,8 @@ from mmela.visualization.cam import share_inside
 from mmela.visualization.gates import gate_maps
 from mmela.visualization.view import crop_to_image
 
+pytestmark = [pytest.mark.long, pytest.mark.core]
+
 DETECTOR = 'configs/det/yolox/yolox_nano_shapes.py', 'weights/yolox_nano_shapes.pth'
 ATTENTION = 'configs/det/yolox/yolox_nano-ela-t_shapes.py', 'weights/yolox_nano_shapes.pth'
 SEGMENTER = 'configs/seg/deeplabv3/deeplabv3_r18_shapes.py', 'weights/deeplabv3_r18_shapes.pth'

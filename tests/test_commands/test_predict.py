@@ -13,6 +13,8 @@ from mmela.commands.inputs import find_images
 from mmela.commands.predict import predict, to_json
 from mmela.engine import UserError
 
+pytestmark = [pytest.mark.long, pytest.mark.core]
+
 
 @pytest.fixture(scope='module')
 def images(shapes_root):

@@ -15,6 +15,8 @@ from mmela.commands.looker import Looker
 from mmela.commands.predict import predict
 from mmela.engine import UserError
 
+pytestmark = [pytest.mark.long, pytest.mark.core]
+
 pytest.importorskip('onnxruntime', reason='onnx and onnxruntime are not installed')
 pytest.importorskip('onnx')
 
