@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -154,6 +156,9 @@ def measure_network(
         inputs = make_inputs(cfg, shape, batch, device)
         # The first step makes the state of the optimizer; clocks need more before they are started.
         warm_up = WARM_UP if pairs else 1
+        _progress(
+            f'{name or cfg.filename}: warm-up and memory, batch {batch}, {shape[0]}x{shape[1]}'
+        )
         plain = _build(cfg, plain_cfg, inputs, device, dtype, None, warm_up)
         weights = plain.model.state_dict()
         attention = _build(cfg, cfg.model, inputs, device, dtype, weights, warm_up, recompute)
@@ -270,12 +275,22 @@ def _watched_outputs(model: nn.Module) -> Iterator[list[int]]:
             handle.remove()
 
 
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def _compare(
     name: str, plain: _Network, attention: _Network, outputs: int, device: torch.device, pairs: int
 ) -> Pass:
     is_step = name == STEP
     calls = (plain.step, attention.step) if is_step else (plain.infer, attention.infer)
-    times = time_pairs(*calls, device, pairs)
+    times: list[list[float]] = []
+    begun = time.monotonic()
+    while len(times) < pairs:  # in parts of even length, as every other pair is swapped
+        part = min(2 if not times else max(2, pairs // 20 * 2), pairs - len(times))
+        times += time_pairs(*calls, device, part)
+        left = (time.monotonic() - begun) / len(times) * (pairs - len(times))
+        _progress(f'{name}: {len(times)} of {pairs} pairs, about {left:.0f} s left')
     timed = bool(times)
     return Pass(
         name,

@@ -138,7 +138,11 @@ class LazyRegistry(Registry):
 
 
 MODELS = LazyRegistry(
-    'model', lazy=LAZY_MODELS, parent=MMENGINE_MODELS, scope='mmela', locations=['mmela.attentions']
+    'model',
+    lazy=LAZY_MODELS,
+    parent=MMENGINE_MODELS,
+    scope='mmela',
+    locations=['mmela.attentions', 'mmela.plugins.with_plugins'],
 )
 # All transforms are lazy. Without a location MMEngine would look for `mmela.utils` and warn that it
 # is missing, so this module stands for one.
@@ -154,5 +158,5 @@ HOOKS = LazyRegistry(
     lazy=LAZY_HOOKS,
     parent=MMENGINE_HOOKS,
     scope='mmela',
-    locations=['mmela.engine.hooks.recompute'],
+    locations=['mmela.engine.hooks.recompute', 'mmela.engine.hooks.attention_maps'],
 )

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = {'onedl', 'openmmlab', 'tests', 'cls', 'triton', 'export'}
+EXTRAS = {'onedl', 'openmmlab', 'tests', 'cls', 'triton', 'export', 'look'}
 
 
 def start(*command, cwd, **environ):
@@ -49,7 +49,7 @@ def tree(tmp_path_factory):
     copy = tmp_path_factory.mktemp('tree') / 'mmela'
     rubbish = shutil.ignore_patterns('__pycache__', '.mim', '*.egg-info')
     copy.mkdir()
-    for name in ('mmela', 'configs', 'tools', 'requirements'):
+    for name in ('mmela', 'mmela_cli', 'configs', 'tools', 'requirements'):
         shutil.copytree(ROOT / name, copy / name, ignore=rubbish)
     for path in ROOT.iterdir():
         if path.is_file():

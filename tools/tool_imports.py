@@ -32,7 +32,11 @@ def mmela_imports(checkout: bool = False) -> Iterator[None]:
         yield
     except ImportError as error:
         source = f'-e {ROOT}' if (ROOT / 'pyproject.toml').is_file() else 'mmela'
-        fix = f'; install it with `pip install {source}`' if error.name == 'mmela' else ''
+        fix = (
+            f'; install it with `pip install {source}`'
+            if error.name in ('mmela', 'mmela_cli')
+            else ''
+        )
         _exit(f'mmela cannot be imported: {error}{fix}')
 
 

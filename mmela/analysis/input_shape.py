@@ -37,7 +37,7 @@ def input_shape(cfg: Config) -> tuple[int, int]:
     crop = None
     if scope_of(cfg) == 'mmseg':
         crop = preprocessor.get('size') or cfg.get('crop_size')
-    shape = _pair(crop) if crop else _shape_of(_test_pipeline(cfg))
+    shape = _pair(crop) if crop else _shape_of(test_pipeline(cfg))
     if shape is None:
         raise UserError(
             f'{cfg.filename or "the config"} names no size that it tests at; add --shape H W.'
@@ -47,7 +47,15 @@ def input_shape(cfg: Config) -> tuple[int, int]:
     return height, width
 
 
-def _test_pipeline(cfg: Config) -> Sequence[Mapping[str, Any]]:
+def test_pipeline(cfg: Config) -> Sequence[Mapping[str, Any]]:
+    """The test pipeline of a config, of its first test set where it joins several.
+
+    Args:
+        cfg: A config of :func:`mmela.engine.load_config`.
+
+    Returns:
+        The steps; none where the config has no test set.
+    """
     pipelines = (dataset.get('pipeline') for dataset, _ in iter_datasets(cfg, ['test']))
     return next(filter(None, pipelines), cfg.get('test_pipeline') or [])
 

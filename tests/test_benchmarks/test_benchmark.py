@@ -216,7 +216,9 @@ def test_benchmark_ops_writes_what_it_promises(tool, tmp_path):
 def test_benchmark_model_writes_what_it_promises(tool, tiny_seg, tmp_path):
     arguments = [tiny_seg, '--device', 'cpu', '--batch', '2', '--out', tmp_path]
     for option in (['--pairs', '1'], ['--memory-only']):
-        assert tool('analysis_tools/benchmark_model.py', *arguments, *option)[0] == 0
+        status, stderr = tool('analysis_tools/benchmark_model.py', *arguments, *option)
+        assert status == 0
+        assert ('1 of 1 pairs' in stderr) == ('--pairs' in option)  # the progress
     (timed,) = tmp_path.glob('model_*_float32_tiny_seg.csv')
     (alone,) = tmp_path.glob('memory_*_float32_tiny_seg.csv')
     rows = read(timed)

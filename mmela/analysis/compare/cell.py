@@ -1,0 +1,220 @@
+"""One run of a comparison: a training and a test of one entry with one seed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner, load_checkpoint, set_random_seed
+
+from mmela.analysis.compare.spec import Spec, read_spec, slug
+from mmela.engine import exit_on_user_error, test, train, use_resume
+from mmela.engine.hooks.unwrapping import unwrap
+from mmela.errors import UserError, did_you_mean
+from mmela.registry import HOOKS
+
+RESULT = 'result.json'
+#: Exit status of a run whose test has no such metric, as no other run will have it.
+NO_METRIC_STATUS = 3
+
+
+class MetricError(UserError):
+    """The test has no metric of the name in the SPEC."""
+
+
+@HOOKS.register_module()
+class ReferenceWeightsHook(Hook):
+    """Starts a network from the initial weights of another, wherever they share a tensor.
+
+    A layer more shifts the random numbers of all that are initialised after it. With this hook two
+    networks of one seed start from the same weights in all that they share.
+
+    Args:
+        model: Config of the reference network.
+        seed: Of the run.
+    """
+
+    priority = 'VERY_HIGH'  # before an EMAHook takes the weights over
+
+    def __init__(self, model: Any, seed: int) -> None:
+        self.model = model
+        self.seed = seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Takes the tensors over, after the network was initialised and ``load_from`` was loaded.
+
+        A run that continues from a checkpoint has its weights already.
+        """
+        if runner.iter > 0 or runner.epoch > 0:
+            return
+        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        set_random_seed(self.seed)
+        reference = MODELS.build(self.model)
+        if hasattr(reference, 'init_weights'):
+            reference.init_weights()
+        if runner.cfg.get('load_from'):
+            load_checkpoint(reference, runner.cfg.load_from, map_location='cpu', logger='silent')
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+        ours = unwrap(runner.model).state_dict()
+        for name, tensor in reference.state_dict().items():
+            if name in ours and ours[name].shape == tensor.shape:
+                ours[name].copy_(tensor)
+
+
+def folder_of(out: str | Path, entry: str, seed: int) -> Path:
+    """The folder of a run."""
+    return Path(out, 'runs', slug(entry), f'seed{seed}')
+
+
+def command_of(spec_file: str, entry: str, seed: int, out: str) -> str:
+    """The command that repeats one run."""
+    words = ['mmela', 'compare', spec_file, '--entry', entry, '--seed', str(seed), '--out', out]
+    return shlex.join(words)
+
+
+def read_result(spec: Spec, entry: str, file: Path) -> dict[str, Any]:
+    """Reads ``result.json`` of a run.
+
+    Args:
+        spec: The comparison.
+        entry: The name of the entry.
+        file: Its path.
+
+    Returns:
+        The result; ``metric`` is the value of the metric that the SPEC names now.
+
+    Raises:
+        UserError: If the SPEC has changed since: another base, other options, or a metric that
+            the test did not have.
+    """
+    result: dict[str, Any] = json.loads(file.read_text(encoding='utf-8'))
+    now, then = spec.setting(entry), result.get('setting')
+    if now != then:
+        then = then or {}
+        keys = sorted(
+            k for k in {*now, *then} if now.get(k) != then.get(k) or (k in now) != (k in then)
+        )
+        raise UserError(
+            f'{file.parent} holds a result of another SPEC: {", ".join(keys)} of entry {entry!r} '
+            'changed since; delete the folder to run it again, or name another --out.'
+        )
+    if spec.metric not in result['metrics']:
+        raise _no_metric(spec, result['metrics'])
+    result['metric'] = result['metrics'][spec.metric]
+    return result
+
+
+def run_cell(spec: Spec, entry: str, seed: int, out: str | Path) -> dict[str, Any]:
+    """Trains and tests one entry with one seed, or continues where it was interrupted.
+
+    Only one process at a time works on a run: another one waits, and takes over its result.
+
+    Args:
+        spec: The comparison.
+        entry: The name of the entry.
+        seed: Of the run.
+        out: Folder of the comparison.
+
+    Returns:
+        What was written to ``result.json`` in the folder of the run.
+
+    Raises:
+        UserError: If the training or test cannot be done, or there is a result of another SPEC.
+        MetricError: If the test has no such metric.
+    """
+    folder = folder_of(out, entry, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'lock', 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f'another process runs {folder}: waiting for it.', flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / RESULT).is_file():
+            return read_result(spec, entry, folder / RESULT)
+        return _train_and_test(spec, entry, seed, folder)
+
+
+def _train_and_test(spec: Spec, entry: str, seed: int, folder: Path) -> dict[str, Any]:
+    cfg = spec.config(entry, seed, str(folder))
+    reference = spec.config(spec.reference, seed, str(folder))
+    cfg.dump(folder / 'config.py')
+    cfg.custom_hooks = [
+        *(cfg.get('custom_hooks') or []),
+        dict(type='mmela.ReferenceWeightsHook', model=model_of(reference), seed=seed),
+    ]
+    checkpoint_hook = cfg.setdefault('default_hooks', {}).setdefault('checkpoint', {})
+    checkpoint_hook.setdefault('type', 'CheckpointHook')
+    # without them a run that was interrupted would not equal one that was not
+    checkpoint_hook.update(save_optimizer=True, save_param_scheduler=True)
+    use_resume(cfg, 'auto')
+    started = time.time()
+    init_default_scope(cfg.default_scope)
+    train(cfg)
+    checkpoint = (folder / 'last_checkpoint').read_text().strip()
+    tested = spec.config(entry, seed, str(folder))
+    metrics = test(tested, str(folder / os.path.basename(checkpoint)))
+    if not metrics and spec.higher_is_better:
+        metrics = {spec.metric: 0.0}  # MMDetection evaluates nothing where no box was found
+    if spec.metric not in metrics:
+        raise _no_metric(spec, metrics)
+    result = dict(
+        setting=spec.setting(entry),
+        entry=entry,
+        seed=seed,
+        metric=float(metrics[spec.metric]),
+        metrics={k: float(v) for k, v in metrics.items() if isinstance(v, Real)},
+        seconds=round(time.time() - started, 1),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+    part = folder / f'{RESULT}.part'
+    part.write_text(json.dumps(result, indent=2))
+    part.replace(folder / RESULT)
+    return result
+
+
+def _no_metric(spec: Spec, metrics: Mapping[str, Any]) -> MetricError:
+    return MetricError(
+        f'metric of the SPEC: expected one of {", ".join(metrics) or "none"}, got {spec.metric!r}'
+        + did_you_mean(spec.metric, metrics)
+    )
+
+
+def model_of(cfg: Config) -> Any:
+    """The model of a config, with its data preprocessor as the runner adds it."""
+    model = cfg.model
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return model
+
+
+def main() -> None:
+    """``python -m mmela.analysis.compare.cell SPEC ENTRY SEED OUT``: one run in this process."""
+    spec_file, entry, seed, out = sys.argv[1:]
+    with exit_on_user_error():
+        try:
+            run_cell(read_spec(spec_file), entry, int(seed), out)
+        except MetricError as error:
+            print(f'error: {error}', file=sys.stderr, flush=True)
+            raise SystemExit(NO_METRIC_STATUS) from None
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,75 @@
+"""What the entries of a comparison cost, and where it ran."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mmengine.utils.dl_utils import collect_env
+
+from mmela.analysis.compare.spec import Spec
+from mmela.analysis.complexity import Complexity, measure
+from mmela.errors import UserError
+
+ENVIRONMENT = 'environment.json'
+#: OpenMMLab's packages are distributed under these names or with the prefix onedl-.
+_PACKAGES = (
+    'mmela',
+    'torch',
+    'mmengine',
+    'mmcv',
+    'mmdet',
+    'mmdetection',
+    'mmsegmentation',
+    'mmpretrain',
+)
+
+
+def costs_of(spec: Spec) -> dict[str, Complexity]:
+    """Counts parameters and FLOPs of each entry.
+
+    Args:
+        spec: The comparison.
+
+    Returns:
+        The counts by entry, without those whose config names no input size.
+    """
+    costs = {}
+    for entry in spec.entries:
+        try:
+            costs[entry] = measure(spec.config(entry, 0, 'work_dirs'))
+        except UserError:
+            continue
+    return costs
+
+
+def record(spec_file: str, out: str) -> None:
+    """Copies the SPEC to the folder of the comparison and writes ``environment.json``.
+
+    Args:
+        spec_file: The file of the comparison.
+        out: Folder of the comparison.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / 'spec.py'
+    if copy.resolve() != Path(spec_file).resolve():
+        shutil.copyfile(spec_file, copy)
+    environment = {
+        **{key: str(value) for key, value in collect_env().items()},
+        'platform': platform.platform(),
+        'packages': {name: _version(name) for name in _PACKAGES},
+    }
+    (folder / ENVIRONMENT).write_text(json.dumps(environment, indent=2), encoding='utf-8')
+
+
+def _version(package: str) -> str | None:
+    for name in (package, f'onedl-{package}'):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None

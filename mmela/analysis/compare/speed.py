@@ -1,0 +1,111 @@
+"""What an entry costs beside the reference: time and peak memory, measured in pairs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+
+from mmela.analysis.compare.cell import model_of
+from mmela.analysis.compare.spec import Spec
+
+SPEED = 'speed.json'
+#: Pairs that are timed, after two that are not.
+PAIRS = 15
+
+
+def measure_speed(spec: Spec, out: str, pairs: int = PAIRS) -> str:
+    """Times a training step and an inference of each entry and the reference, in turn.
+
+    Run it on an idle machine: trainings of a comparison share theirs, so their times say nothing.
+
+    Args:
+        spec: The comparison.
+        out: Folder of the comparison; ``speed.json`` is written there.
+        pairs: How often both are timed.
+
+    Returns:
+        A table.
+    """
+    results = {}
+    reference = _Subject(spec, spec.reference)
+    for entry in spec.entries:
+        subject = _Subject(spec, entry)
+        ratios: dict[str, list[float]] = {'step': [], 'inference': []}
+        for pair in range(pairs + 2):
+            first, second = (reference, subject) if pair % 2 else (subject, reference)
+            for kind, found in ratios.items():
+                times = {id(s): s.time_of(kind) for s in (first, second)}
+                if pair >= 2:
+                    found.append(times[id(subject)] / times[id(reference)])
+        results[entry] = {
+            'step': statistics.median(ratios['step']),
+            'inference': statistics.median(ratios['inference']),
+            'peak memory': subject.peak() / reference.peak() if subject.peak() else None,
+        }
+    Path(out).mkdir(parents=True, exist_ok=True)
+    Path(out, SPEED).write_text(json.dumps(results, indent=2), encoding='utf-8')
+    lines = [f'{"entry":<24} {"training step":>13} {"inference":>9} {"peak memory":>11}']
+    for entry, row in results.items():
+        memory = f'{row["peak memory"]:.3f}' if row['peak memory'] else 'GPU only'
+        lines.append(f'{entry:<24} {row["step"]:>13.3f} {row["inference"]:>9.3f} {memory:>11}')
+    return '\n'.join([*lines, f'ratios to {spec.reference}, medians of {pairs} pairs'])
+
+
+def read_speed(out: str) -> dict[str, dict[str, float | None]]:
+    """Reads what :func:`measure_speed` wrote to a folder; empty if it wrote nothing."""
+    file = Path(out, SPEED)
+    found: dict[str, dict[str, float | None]] = {}
+    if file.is_file():
+        found = json.loads(file.read_text(encoding='utf-8'))
+    return found
+
+
+class _Subject:
+    """A network with its optimizer and a batch of the training."""
+
+    def __init__(self, spec: Spec, entry: str) -> None:
+        cfg = spec.config(entry, 0, 'work_dirs')
+        init_default_scope(cfg.default_scope)
+        self._device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        self._model: Any = revert_sync_batchnorm(MODELS.build(model_of(cfg))).to(self._device)
+        wrapper = dict(cfg.optim_wrapper, type='OptimWrapper')
+        wrapper.pop('loss_scale', None)
+        self._optimizer = build_optim_wrapper(self._model, wrapper)
+        loader = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False)
+        self._batch = next(iter(Runner.build_dataloader(loader, seed=0)))
+
+    def time_of(self, kind: str) -> float:
+        """Seconds of a training step or an inference."""
+        self._wait()
+        begun = time.perf_counter()
+        if kind == 'step':
+            self._model.train()
+            self._model.train_step(self._batch, self._optimizer)
+        else:
+            self._model.eval()
+            with torch.no_grad():
+                data = self._model.data_preprocessor(self._batch, False)
+                self._model(data['inputs'], data.get('data_samples'), mode='tensor')
+        self._wait()
+        return time.perf_counter() - begun
+
+    def peak(self) -> int:
+        """Peak memory of a training step in bytes; 0 without a GPU."""
+        if self._device.type != 'cuda':
+            return 0
+        torch.cuda.reset_peak_memory_stats()
+        self.time_of('step')
+        return int(torch.cuda.max_memory_allocated())
+
+    def _wait(self) -> None:
+        if self._device.type == 'cuda':
+            torch.cuda.synchronize()

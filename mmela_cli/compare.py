@@ -1,0 +1,95 @@
+"""Compare networks on your data over several seeds, in pairs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from mmela_cli import mmela_imports
+
+
+def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The arguments."""
+    parser = argparse.ArgumentParser(prog, description=__doc__)
+    parser.add_argument('spec', metavar='SPEC', help='what is compared, see docs/compare.md')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for runs and report')
+    parser.add_argument('--seeds', type=int, default=5, help='seeds 0 to N-1 (default: 5)')
+    parser.add_argument('--first-seed', type=int, default=0, help='start at this seed instead')
+    parser.add_argument('--jobs', type=int, default=1, help='runs at once (default: 1)')
+    parser.add_argument('--gpus', metavar='0,1', help='GPUs that the runs take in turn')
+    parser.add_argument('--dry-run', action='store_true', help='list the runs and do nothing')
+    parser.add_argument('--report-only', action='store_true', help='write the report anew')
+    parser.add_argument(
+        '--speed', action='store_true', help='time training steps and inferences, in pairs'
+    )
+    parser.add_argument('--entry', help='with --seed: only this run, in this process')
+    parser.add_argument('--seed', type=int, help='with --entry: only this run')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        The exit status; 2 after a user error or if runs failed.
+    """
+    parser = build_parser(prog)
+    args = parser.parse_args(argv)
+    if (args.entry is None) != (args.seed is None):
+        parser.error('--entry and --seed belong together')
+    if min(args.seeds, args.jobs) < 1:
+        parser.error('--seeds and --jobs: expected at least 1')
+    with mmela_imports():
+        from mmela import engine
+        from mmela.analysis.compare.cell import command_of, run_cell
+        from mmela.analysis.compare.costs import costs_of, record
+        from mmela.analysis.compare.report import write_report
+        from mmela.analysis.compare.schedule import results_of, run_all
+        from mmela.analysis.compare.spec import read_spec
+    failed = 0
+    with engine.exit_on_user_error():
+        spec = read_spec(args.spec)
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
+        if args.entry is not None:
+            if args.entry not in spec.entries:
+                raise engine.UserError(
+                    f'--entry: expected one of {", ".join(spec.entries)}, got {args.entry!r}.'
+                )
+            result = run_cell(spec, args.entry, args.seed, args.out)
+            print(f'{args.entry}, seed {args.seed}: {spec.metric} {result["metric"]:.6g}')
+            return 0
+        if args.dry_run:
+            done = results_of(spec, args.out)
+            for seed in seeds:
+                for entry in spec.entries:
+                    state = 'done   ' if seed in done.get(entry, {}) else 'to run '
+                    print(f'{state} {command_of(args.spec, entry, seed, args.out)}')
+            times = [r['seconds'] for runs in done.values() for r in runs.values()]
+            left = sum(seed not in done.get(entry, {}) for seed in seeds for entry in spec.entries)
+            if times and left:
+                minutes = sum(times) / len(times) * left / args.jobs / 60
+                print(f'{left} runs to go, about {minutes:.0f} min by those that are done')
+            return 0
+        costs = costs_of(spec)
+        if not args.report_only:
+            record(args.spec, args.out)
+
+        def report() -> list[str]:
+            return write_report(spec, results_of(spec, args.out), args.spec, args.out, costs)
+
+        if args.speed:
+            from mmela.analysis.compare.speed import measure_speed
+
+            print(measure_speed(spec, args.out))
+        elif not args.report_only:
+            gpus = args.gpus.split(',') if args.gpus else ()
+
+            def say(line: str) -> None:
+                print(line, flush=True)
+                report()
+
+            progress = run_all(spec, args.spec, args.out, seeds, jobs=args.jobs, gpus=gpus, say=say)
+            failed = len(progress.failed)
+        for path in report():
+            print(path)
+    return 2 if failed else 0

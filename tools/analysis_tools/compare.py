@@ -1,0 +1,14 @@
+"""Compare networks on your data over several seeds, in pairs: `mmela compare`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools/
+
+from tool_imports import mmela_imports  # noqa: E402
+
+with mmela_imports():
+    from mmela_cli.compare import main
+
+if __name__ == '__main__':
+    sys.exit(main())
