@@ -103,7 +103,8 @@ def test_the_checkout_and_its_sdist_give_the_same_wheel(tree, wheel, tmp_path):
 
 
 def test_the_wheel_holds_every_module_and_no_tests(wheel):
-    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob('mmela/**/*.py')}
+    files = [*ROOT.glob('mmela/**/*.py'), *ROOT.glob('mmela_cli/*.py')]
+    modules = {path.relative_to(ROOT).as_posix() for path in files}
     python = {name for name in names(wheel) if name.endswith('.py') and '/.mim/' not in name}
     assert python == {name for name in modules if '/.mim/' not in name}
 

@@ -47,7 +47,18 @@ def run(tool, request, shapes, name, *options, split='train'):
 RUNS = [('det image', kind) for kind in ('empty', 'missing')] + [('seg mask', k) for k in DAMAGE]
 
 
-@pytest.mark.parametrize(('task', 'kind'), [*RUNS, ('seg image', 'missing')])
+LONG = (pytest.mark.long, pytest.mark.core)
+
+
+@pytest.mark.parametrize(
+    ('task', 'kind'),
+    [
+        pytest.param(
+            task, kind, marks=LONG if task.startswith('seg') and kind != 'truncated' else ()
+        )
+        for task, kind in [*RUNS, ('seg image', 'missing')]
+    ],
+)
 def test_in_training(task, kind, tool, request, shapes, monkeypatch):
     monkeypatch.chdir(shapes.parent)
     name, path, what = TASKS[task]
@@ -58,7 +69,10 @@ def test_in_training(task, kind, tool, request, shapes, monkeypatch):
     assert f'the {what} {file} (sample 1 of the ' in message and told in message
 
 
-@pytest.mark.parametrize('task', [pytest.param('det image', marks=pytest.mark.long), 'seg mask'])
+@pytest.mark.parametrize(
+    'task',
+    [pytest.param('det image', marks=pytest.mark.long), pytest.param('seg mask', marks=LONG)],
+)
 def test_in_validation_and_test_and_with_workers(task, tool, request, shapes, monkeypatch):
     monkeypatch.chdir(shapes.parent)
     name, path, what = TASKS[task]
@@ -78,6 +92,8 @@ def test_in_validation_and_test_and_with_workers(task, tool, request, shapes, mo
     assert f'the {what} {train} (sample 1 of' in message and told in message
 
 
+@pytest.mark.long
+@pytest.mark.core
 def test_below_wrappers(tool, request, shapes, monkeypatch):
     """The data set of mosaic and mixup lies below another one."""
     monkeypatch.chdir(shapes.parent)

@@ -234,7 +234,7 @@ def test_a_missing_state_of_the_optimizer_is_said(run, checkpoint, monkeypatch):
 def test_what_is_no_training_is_sent_to_load_from(run, checkpoint, key):
     del checkpoint[key]
     said = refusal(run, checkpoint)
-    assert 'no checkpoint of a training' in said and 'load_from=' in said
+    assert 'not a training checkpoint' in said and 'load_from=' in said
 
 
 def test_momentum_and_iterations_continue(run):
