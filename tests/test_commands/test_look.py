@@ -1,5 +1,7 @@
 """``look``: gates as the formula has them, cropped to the image, and maps that find objects."""
 
+from collections import OrderedDict
+
 import cv2
 import numpy as np
 import pytest
@@ -103,7 +105,13 @@ def test_the_maps_of_a_trained_network_find_the_objects(names, looker, images, t
     assert score['images'] == 4 and score['share'] > 1.3 * score['area'], score
 
 
-def test_a_training_logs_the_maps_after_each_validation(repo_root, shapes_root, tmp_path):
+def test_a_training_logs_the_maps_after_each_validation(
+    repo_root, shapes_root, tmp_path, monkeypatch
+):
+    from mmdet.visualization import DetLocalVisualizer
+
+    # MMEngine keeps one visualizer of a name per process, with the folder of its first run.
+    monkeypatch.setattr(DetLocalVisualizer, '_instance_dict', OrderedDict())
     options = {
         'data_root': str(shapes_root),
         'load_from': None,

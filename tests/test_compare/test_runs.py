@@ -154,7 +154,6 @@ def test_a_detector_that_finds_no_box_has_a_metric_of_zero(tiny_det, shapes_root
     assert results_of(spec, str(tmp_path))['none'][0]['metric'] == 0.0
 
 
-@pytest.mark.core
 def test_after_a_kill_it_goes_on_from_the_last_checkpoint(spec_file, start, tmp_path):
     process = start(spec_file, '--seeds', '1', '--out', 'out')
     folder = folder_of(tmp_path / 'out', 'none', 0)

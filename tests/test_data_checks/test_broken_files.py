@@ -71,7 +71,10 @@ def test_in_training(task, kind, tool, request, shapes, monkeypatch):
 
 @pytest.mark.parametrize(
     'task',
-    [pytest.param('det image', marks=pytest.mark.long), pytest.param('seg mask', marks=LONG)],
+    [
+        pytest.param('det image', marks=pytest.mark.long),
+        pytest.param('seg mask', marks=pytest.mark.long),
+    ],
 )
 def test_in_validation_and_test_and_with_workers(task, tool, request, shapes, monkeypatch):
     monkeypatch.chdir(shapes.parent)
