@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import reduce
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mmela.attentions import Attention
+from mmela.visualization.gates import gate_maps, record_layers
 
 
 @contextmanager
@@ -37,30 +35,8 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list[np.ndarray]]]:
         >>> maps['0'][0].shape
         (2, 6, 8)
     """
-    record: dict[str, list[np.ndarray]] = {}
-
-    def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            record.setdefault(name, []).append(_attention_map(layer, inputs[0]))
-
-        return hook
-
-    handles = [
-        module.register_forward_pre_hook(recorder(name))
-        for name, module in model.named_modules()
-        if isinstance(module, Attention)
-    ]
-    try:
+    with record_layers(model, lambda layer, x: gate_maps(layer, x).product) as record:
         yield record
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@torch.no_grad()
-def _attention_map(layer: Attention, x: Tensor) -> np.ndarray:
-    product = reduce(torch.mul, layer.gate(x))  # broadcasts against (N, C, H, W)
-    return product.mean(1).expand(-1, *x.shape[2:]).float().cpu().numpy()
 
 
 def overlay_attention(image: np.ndarray, attention: np.ndarray, alpha: float = 0.5) -> np.ndarray:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmela.attentions import Attention
+
+T = TypeVar('T')
 
 
 class GateMaps(NamedTuple):
@@ -40,11 +42,28 @@ def record_gates(model: nn.Module) -> Iterator[dict[str, list[GateMaps]]]:
     Yields:
         For each layer by name, in the order of their first use, one entry per forward pass.
     """
-    record: dict[str, list[GateMaps]] = {}
+    with record_layers(model, gate_maps) as record:
+        yield record
+
+
+@contextmanager
+def record_layers(
+    model: nn.Module, see: Callable[[Attention, Tensor], T]
+) -> Iterator[dict[str, list[T]]]:
+    """Records what a function sees in every attention layer inside the block.
+
+    Args:
+        model: Any network.
+        see: Is given a layer and its input.
+
+    Yields:
+        For each layer by name, in the order of their first use, one entry per forward pass.
+    """
+    record: dict[str, list[T]] = {}
 
     def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            record.setdefault(name, []).append(gate_maps(layer, inputs[0]))
+        def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+            record.setdefault(name, []).append(see(layer, inputs[0]))
 
         return hook
 
