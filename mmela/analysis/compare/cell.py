@@ -180,6 +180,7 @@ def _train_and_test(spec: Spec, entry: str, seed: int, folder: Path) -> dict[str
         seed=seed,
         metric=float(metrics[spec.metric]),
         metrics={k: float(v) for k, v in metrics.items() if isinstance(v, Real)},
+        validations=validations_of(folder),
         seconds=round(time.time() - started, 1),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
@@ -188,6 +189,34 @@ def _train_and_test(spec: Spec, entry: str, seed: int, folder: Path) -> dict[str
     part.write_text(json.dumps(result, indent=2))
     part.replace(folder / RESULT)
     return result
+
+
+def validations_of(folder: Path) -> dict[str, dict[str, float]]:
+    """What the validations of a run found.
+
+    Args:
+        folder: Of the run.
+
+    Returns:
+        The metrics by step, an epoch or an iteration, as JSON keeps them: from ``result.json`` of
+        a finished run, else from MMEngine's logs.
+    """
+    if (folder / RESULT).is_file():
+        found: dict[str, dict[str, float]] = json.loads((folder / RESULT).read_text('utf-8'))
+        return found.get('validations', {})
+    validations: dict[str, dict[str, float]] = {}
+    for log in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in log.read_text(encoding='utf-8').splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:  # the last line of a run that was killed
+                continue
+            if 'loss' not in row and 'step' in row:
+                metrics = {k: v for k, v in row.items() if isinstance(v, Real)}
+                for key in ('step', 'time', 'data_time'):
+                    metrics.pop(key, None)
+                validations[str(row['step'])] = metrics
+    return validations
 
 
 def _no_metric(spec: Spec, metrics: Mapping[str, Any]) -> MetricError:

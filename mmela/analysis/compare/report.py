@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmela.analysis.compare.cell import command_of, folder_of
+from mmela.analysis.compare.cell import command_of, folder_of, validations_of
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.speed import read_speed
 from mmela.analysis.compare.statistics import Comparison, compare
@@ -194,7 +193,7 @@ def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> An
 
 
 def learning_curves(spec: Spec, out: str) -> dict[str, list[dict[int, float]]]:
-    """The validations of each run: the metric by step, from MMEngine's logs.
+    """The metric of each run's validations, by step.
 
     Args:
         spec: The comparison.
@@ -206,12 +205,11 @@ def learning_curves(spec: Spec, out: str) -> dict[str, list[dict[int, float]]]:
     curves: dict[str, list[dict[int, float]]] = {}
     for entry in spec.entries:
         for folder in sorted(folder_of(out, entry, 0).parent.glob('seed*')):
-            points: dict[int, float] = {}
-            for log in sorted(folder.glob('*/vis_data/scalars.json')):
-                for line in log.read_text(encoding='utf-8').splitlines():
-                    row = json.loads(line)
-                    if spec.metric in row and 'step' in row:
-                        points[int(row['step'])] = float(row[spec.metric])
+            points = {
+                int(step): metrics[spec.metric]
+                for step, metrics in validations_of(folder).items()
+                if spec.metric in metrics
+            }
             if len(points) > 1:
                 curves.setdefault(entry, []).append(points)
     return curves

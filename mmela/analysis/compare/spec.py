@@ -63,7 +63,8 @@ def read_spec(path: str) -> Spec:
     It is Python. ``base`` is a config, ``entries`` a dict of options by name, ``metric`` what
     ``test.py`` calls the number that decides. Optional are ``options`` for all entries,
     ``reference`` (default: the first entry), ``higher_is_better``, and ``cross``: a dict of axes,
-    each a dict of options by name, whose every combination becomes an entry.
+    each a dict of options by name, whose every combination becomes an entry. Names that start with
+    an underscore are the file's own.
 
     .. code-block:: python
 
@@ -94,7 +95,7 @@ def read_spec(path: str) -> Spec:
             f'the SPEC {path} cannot be read ({type(error).__name__}: {error}).'
         ) from error
     for key in values:
-        if key not in _KEYS:
+        if key not in _KEYS and not key.startswith('_'):
             raise UserError(
                 f'{path}: expected the names {", ".join(_KEYS)}, got {key!r}'
                 + did_you_mean(key, _KEYS)
