@@ -1,0 +1,9 @@
+"""Clothes in street photographs: DeepLabV3 with ResNet-18 of half the width, from scratch."""
+
+base = 'configs/seg/deeplabv3/deeplabv3_r18-ela-b_clothes.py'
+metric = 'mIoU'
+options = {'train_cfg.val_interval': 500}
+entries = {
+    'none': {'model.backbone.plugins': None},
+    'ELA-B': {},
+}

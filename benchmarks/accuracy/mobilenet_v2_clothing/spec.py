@@ -1,0 +1,10 @@
+"""Kinds of clothing: MobileNetV2 of half the width from scratch."""
+
+base = 'configs/cls/mobilenet_v2/mobilenet-v2-ela-b_clothing.py'
+metric = 'accuracy/top1'
+options = {'train_cfg.val_interval': 2}
+entries = {
+    'none': {'model.backbone.plugins': None},
+    'CoordAtt': {'model.backbone.plugins.0.cfg': {'_delete_': True, 'type': 'mmela.CoordAtt'}},
+    'ELA-B': {},
+}
