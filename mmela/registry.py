@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, NamedTuple
 
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
@@ -79,6 +80,7 @@ LAZY_MODELS = {
     'SegResNetV1c': SEG,
 }
 LAZY_TRANSFORMS = {'ELACodeLetterbox': DET}
+LAZY_METRICS = {'ClasswiseIoUMetric': SEG}
 LAZY_HOOKS = {
     'ClsVisualizationHook': CLS._replace(module='mmela.engine.hooks.visualization'),
 }
@@ -144,12 +146,19 @@ MODELS = LazyRegistry(
     scope='mmela',
     locations=['mmela.attentions', 'mmela.plugins.with_plugins'],
 )
-# All transforms are lazy. Without a location MMEngine would look for `mmela.utils` and warn that it
+# All transforms and metrics are lazy. Without a location MMEngine would look for `mmela.utils` and warn that it
 # is missing, so this module stands for one.
 TRANSFORMS = LazyRegistry(
     'transform',
     lazy=LAZY_TRANSFORMS,
     parent=MMENGINE_TRANSFORMS,
+    scope='mmela',
+    locations=['mmela.registry'],
+)
+METRICS = LazyRegistry(
+    'metric',
+    lazy=LAZY_METRICS,
+    parent=MMENGINE_METRICS,
     scope='mmela',
     locations=['mmela.registry'],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,25 @@ from rich.table import Table
 
 #: Name of the file in the work dir.
 METRICS_FILE = 'metrics.json'
+
+
+def by_class(metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Gives each class of a metric that lists one value per class a name of its own.
+
+    Args:
+        metrics: What the evaluators returned, such as ``single-label/recall_classwise=[71.4, 65.0]``.
+        classes: Names of the classes.
+
+    Returns:
+        The metrics with ``single-label/recall_classwise/dress=71.4`` in place of the list.
+    """
+    named: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, list) and len(value) == len(classes):
+            named |= {f'{name}/{of}': number for of, number in zip(classes, value, strict=True)}
+        else:
+            named[name] = value
+    return named
 
 
 def write_metrics(metrics: Mapping[str, Any], work_dir: str) -> str:

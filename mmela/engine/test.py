@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmela.engine.checkpoints.reading import checkpoints_as_data
 from mmela.engine.checkpoints.saving import explain_failed_writes
 from mmela.engine.checks import run_checks
-from mmela.engine.metrics import print_metrics, write_metrics
+from mmela.engine.metrics import by_class, print_metrics, write_metrics
 from mmela.engine.runner import build_runner, disconnect_at_end
 from mmela.errors import explain_errors
 
@@ -42,7 +42,10 @@ def test(cfg: Config, checkpoint: str, *, data_check: bool = True) -> dict[str, 
             explain_errors(),
             explain_failed_writes(cfg.work_dir),
         ):
-            metrics = build_runner(cfg).test()
+            runner = build_runner(cfg)
+            metrics = runner.test()
+            classes = getattr(runner.test_dataloader.dataset, 'metainfo', {}).get('classes') or ()
+            metrics = by_class(metrics, classes)
             is_main = is_main_process()
     if is_main:
         if metrics:

@@ -2,7 +2,11 @@
 
 base = 'configs/seg/deeplabv3/deeplabv3_r18-ela-b_clothes.py'
 metric = 'mIoU'
-options = {'train_cfg.val_interval': 500}
+options = {
+    'train_cfg.val_interval': 500,
+    'val_evaluator.type': 'mmela.ClasswiseIoUMetric',
+    'test_evaluator.type': 'mmela.ClasswiseIoUMetric',
+}
 entries = {
     'none': {'model.backbone.plugins': None},
     'ELA-B': {},

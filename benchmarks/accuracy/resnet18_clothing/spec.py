@@ -7,7 +7,13 @@ of it, and with bias 3 the product of the two gates is 0.91.
 
 base = 'configs/cls/resnet/resnet18-ela-b_clothing.py'
 metric = 'accuracy/top1'
-options = {'train_cfg.val_interval': 2}
+options = {
+    'train_cfg.val_interval': 2,
+    'test_evaluator': [
+        {'type': 'Accuracy', 'topk': 1},
+        {'type': 'SingleLabelMetric', 'average': None, 'items': ('recall',)},
+    ],
+}
 
 _cfg = 'model.backbone.plugins.0.cfg.'
 _weight_01 = {'type': 'Constant', 'layer': 'GroupNorm', 'val': 0.1, 'bias': 0.0}
