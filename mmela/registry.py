@@ -146,8 +146,8 @@ MODELS = LazyRegistry(
     scope='mmela',
     locations=['mmela.attentions', 'mmela.plugins.with_plugins'],
 )
-# All transforms and metrics are lazy. Without a location MMEngine would look for `mmela.utils` and warn that it
-# is missing, so this module stands for one.
+# All transforms and metrics are lazy. Without a location MMEngine would look for `mmela.utils` and
+# warn that it is missing, so this module stands for one.
 TRANSFORMS = LazyRegistry(
     'transform',
     lazy=LAZY_TRANSFORMS,

@@ -22,8 +22,8 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         '--speed', action='store_true', help='time training steps and inferences, in pairs'
     )
-    parser.add_argument('--entry', help='with --seed: only this run, in this process')
-    parser.add_argument('--seed', type=int, help='with --entry: only this run')
+    parser.add_argument('--entry', nargs='+', metavar='NAME', help='only these entries')
+    parser.add_argument('--seed', type=int, help='with one --entry: that run, in this process')
     return parser
 
 
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """
     parser = build_parser(prog)
     args = parser.parse_args(argv)
-    if (args.entry is None) != (args.seed is None):
-        parser.error('--entry and --seed belong together')
+    if args.seed is not None and len(args.entry or ()) != 1:
+        parser.error('--seed: expected one --entry with it')
     if min(args.seeds, args.jobs) < 1:
         parser.error('--seeds and --jobs: expected at least 1')
     with mmela_imports():
@@ -50,22 +50,24 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     with engine.exit_on_user_error():
         spec = read_spec(args.spec)
         seeds = range(args.first_seed, args.first_seed + args.seeds)
-        if args.entry is not None:
-            if args.entry not in spec.entries:
+        for entry in args.entry or ():
+            if entry not in spec.entries:
                 raise engine.UserError(
-                    f'--entry: expected one of {", ".join(spec.entries)}, got {args.entry!r}.'
+                    f'--entry: expected names of {", ".join(spec.entries)}, got {entry!r}.'
                 )
-            result = run_cell(spec, args.entry, args.seed, args.out)
-            print(f'{args.entry}, seed {args.seed}: {spec.metric} {result["metric"]:.6g}')
+        if args.seed is not None:
+            (entry,) = args.entry
+            result = run_cell(spec, entry, args.seed, args.out)
+            print(f'{entry}, seed {args.seed}: {spec.metric} {result["metric"]:.6g}')
             return 0
+        todo = [(entry, seed) for seed in seeds for entry in args.entry or spec.entries]
         if args.dry_run:
             done = results_of(spec, args.out)
-            for seed in seeds:
-                for entry in spec.entries:
-                    state = 'done   ' if seed in done.get(entry, {}) else 'to run '
-                    print(f'{state} {command_of(args.spec, entry, seed, args.out)}')
+            for entry, seed in todo:
+                state = 'done   ' if seed in done.get(entry, {}) else 'to run '
+                print(f'{state} {command_of(args.spec, entry, seed, args.out)}')
             times = [r['seconds'] for runs in done.values() for r in runs.values()]
-            left = sum(seed not in done.get(entry, {}) for seed in seeds for entry in spec.entries)
+            left = sum(seed not in done.get(entry, {}) for entry, seed in todo)
             if times and left:
                 minutes = sum(times) / len(times) * left / args.jobs / 60
                 print(f'{left} runs to go, about {minutes:.0f} min by those that are done')
@@ -88,7 +90,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
                 print(line, flush=True)
                 report()
 
-            progress = run_all(spec, args.spec, args.out, seeds, jobs=args.jobs, gpus=gpus, say=say)
+            progress = run_all(spec, args.spec, args.out, todo, jobs=args.jobs, gpus=gpus, say=say)
             failed = len(progress.failed)
         for path in report():
             print(path)

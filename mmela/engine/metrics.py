@@ -19,7 +19,8 @@ def by_class(metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, An
     """Gives each class of a metric that lists one value per class a name of its own.
 
     Args:
-        metrics: What the evaluators returned, such as ``single-label/recall_classwise=[71.4, 65.0]``.
+        metrics: What the evaluators returned, such as
+            ``single-label/recall_classwise=[71.4, 65.0]``.
         classes: Names of the classes.
 
     Returns:

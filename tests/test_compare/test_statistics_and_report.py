@@ -4,9 +4,12 @@ import csv
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.registry import MODELS, init_default_scope
 from scipy import stats
 
 from mmela.analysis.compare.cell import RESULT, folder_of
@@ -19,6 +22,7 @@ from mmela.analysis.complexity import Complexity
 from mmela.engine import UserError
 from mmela_cli.compare import main
 
+ROOT = Path(__file__).resolve().parents[2]
 NONE = {0: 0.624, 1: 0.620, 2: 0.625, 3: 0.618, 4: 0.622}
 WORSE = {0: 0.599, 1: 0.602, 2: 0.608, 3: 0.595, 4: 0.601}
 EQUAL = {0: 0.621, 1: 0.625, 2: 0.622, 3: 0.619, 4: 0.621}
@@ -130,7 +134,31 @@ def test_the_report_has_every_run_and_its_command(tmp_path):
     assert {(row['entry'], int(row['seed'])) for row in rows} == {
         (entry, seed) for entry in results for seed in NONE
     }
-    assert comparisons(spec, {})['ELA_B'] is None
+    assert comparisons(spec, {}, 'mIoU')['ELA_B'] is None
+
+
+def test_the_report_has_the_metrics_of_classes_and_whether_the_training_was_long_enough(tmp_path):
+    spec = Spec('base.py', {'none': {}, 'ELA': {}}, 'none', 'mIoU')
+    rng = np.random.default_rng(0)
+    values = {entry: rng.normal(50, 5, (4, 2)) for entry in spec.entries}
+    results = {}
+    for entry, runs in values.items():
+        for seed, (of_all, of_dress) in enumerate(runs):
+            metrics = {'mIoU': of_all, 'IoU/dress': of_dress, 'IoU/hat': math.nan}
+            validations = {step: {'mIoU': of_all - 8 + step} for step in (2, 6, 8)}
+            file = kept_result(
+                spec, tmp_path, entry, seed, metrics=metrics, validations=validations
+            )
+            results.setdefault(entry, {})[seed] = json.loads(file.read_text()) | {'metric': of_all}
+    write_report(spec, results, 'spec.py', str(tmp_path))
+    page = (tmp_path / 'report.md').read_text()
+    test = stats.ttest_rel(values['ELA'][:, 1], values['none'][:, 1])
+    low, high = test.confidence_interval()
+    mean = values['none'][:, 1].mean()
+    difference = f'{values["ELA"][:, 1].mean() - mean:+.3g} ({low:+.3g} to {high:+.3g})'
+    assert f'| IoU/dress | {mean:.4g} | {difference} |' in page and 'IoU/hat' not in page
+    assert 'at 6 and 8, none changed by +2 on average' in page
+    assert (tmp_path / 'curves.png').is_file()
 
 
 def test_the_report_has_the_cost_of_each_entry(tmp_path):
@@ -156,13 +184,25 @@ def test_the_spec_and_the_environment_are_kept(tmp_path):
     assert kept['packages']['torch'] == torch.__version__ and kept['packages']['mmcv']
 
 
-@pytest.mark.parametrize('name', ['bccd', 'clothes', 'clothing'])
-def test_the_specs_of_the_benchmarks_are_valid(name, repo_root, monkeypatch):
-    monkeypatch.chdir(repo_root)
-    spec = read_spec(f'benchmarks/accuracy/{name}.py')
-    plugins = [spec.config(entry, 0, 'work_dirs').model.backbone.plugins for entry in spec.entries]
-    assert plugins[0] is None
-    assert [p[0].cfg.residual for p in plugins[1:]] == [False, True, 'scaled']
+@pytest.mark.parametrize(
+    'name', [path.parent.name for path in (ROOT / 'benchmarks/accuracy').glob('*/spec.py')]
+)
+def test_the_entries_of_the_benchmarks_are_networks(name, monkeypatch):
+    """Each builds, shares all tensors of the reference, and has the attention of its name."""
+    monkeypatch.chdir(ROOT)
+    spec = read_spec(f'benchmarks/accuracy/{name}/spec.py')
+    keys = {}
+    for entry in spec.entries:
+        cfg = spec.config(entry, 0, 'work_dirs')
+        init_default_scope(cfg.default_scope)
+        network = MODELS.build(cfg.model)
+        keys[entry] = {key: tensor.shape for key, tensor in network.state_dict().items()}
+        kinds = {type(module).__name__ for module in network.modules()}
+        assert kinds & {'ELA', 'SE', 'CoordAtt'} == (
+            set() if entry == 'none' else {entry.split()[0].split('-')[0]}
+        )
+    reference = keys.pop(spec.reference).items()
+    assert all(reference <= found.items() for found in keys.values())
 
 
 def kept_result(spec, out, entry, seed=0, **changes):
@@ -180,7 +220,7 @@ def test_results_of_another_spec_are_refused(tmp_path):
     assert results_of(then, str(tmp_path))['ELA'][0]['metric'] == 0.5
     for changes in (dict(entries={**then.entries, 'ELA': {'a.b': (1, 3)}}), dict(base='new.py')):
         now = replace(then, **changes)
-        for use in (results_of, lambda *args: run_all(args[0], 'spec.py', args[1], [0])):
+        for use in (results_of, lambda *args: run_all(args[0], 'spec.py', args[1], [('ELA', 0)])):
             with pytest.raises(UserError) as error:
                 use(now, str(tmp_path))
             assert str(file.parent) in str(error.value)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmela.analysis.compare.cell import command_of, folder_of, validations_of
+from mmela.analysis.compare.cell import command_of
+from mmela.analysis.compare.figures import curves_figure, differences_figure, learning_curves
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.speed import read_speed
 from mmela.analysis.compare.statistics import Comparison, compare
@@ -39,10 +40,14 @@ def write_report(
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    table = comparisons(spec, results)
+    table = comparisons(spec, results, spec.metric)
+    curves = learning_curves(spec, out)
     files = {
-        'report.md': markdown(spec, table, results, spec_file)
-        + cost_table(spec, costs or {}, read_speed(out)),
+        'report.md': markdown(spec, table)
+        + levelling(spec, curves)
+        + metrics_table(spec, results)
+        + cost_table(spec, costs or {}, read_speed(out))
+        + commands(spec, results, spec_file),
         'report.tex': latex(spec, table),
         'results.csv': as_csv(results),
     }
@@ -52,30 +57,28 @@ def write_report(
     if any(c is not None and not math.isnan(c.low) for c in table.values()):
         differences_figure(spec, table).savefig(folder / 'differences.png', dpi=150)
         written.append(str(folder / 'differences.png'))
-    curves = learning_curves(spec, out)
     if curves:
         curves_figure(spec, curves).savefig(folder / 'curves.png', dpi=150)
         written.append(str(folder / 'curves.png'))
     return written
 
 
-def comparisons(spec: Spec, results: Results) -> dict[str, Comparison | None]:
+def comparisons(spec: Spec, results: Results, metric: str) -> dict[str, Comparison | None]:
     """Each entry beside the reference, over the seeds that both have."""
     values = {
-        entry: {seed: float(result['metric']) for seed, result in by_seed.items()}
+        entry: {
+            seed: float(result['metrics'][metric])
+            for seed, result in by_seed.items()
+            if metric in result['metrics']
+        }
         for entry, by_seed in results.items()
     }
     reference = values.get(spec.reference, {})
     return {entry: compare(values.get(entry, {}), reference) for entry in spec.entries}
 
 
-def markdown(
-    spec: Spec,
-    table: Mapping[str, Comparison | None],
-    results: Results,
-    spec_file: str,
-) -> str:
-    """The table, a sentence for each entry, and the command of each run."""
+def markdown(spec: Spec, table: Mapping[str, Comparison | None]) -> str:
+    """The table, and a sentence for each entry."""
     lines = [
         f'# {spec.metric}, `{spec.base}`',
         '',
@@ -95,9 +98,61 @@ def markdown(
         'Paired over seeds: for one seed all entries have the same order of the data, the same '
         'augmentation, and the same initial weights in all that the networks share. The interval '
         'is that of a paired t test; "seeds to settle it" is how many would make it exclude zero '
-        'if mean and scatter stayed as they are. The commands train again, in another folder.',
+        'if mean and scatter stayed as they are.',
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+def levelling(spec: Spec, curves: Mapping[str, list[dict[int, float]]]) -> str:
+    """How much the reference still changed at the end: whether the trainings were long enough."""
+    runs = curves.get(spec.reference)
+    if not runs:
+        return ''
+    before, last = sorted(set.intersection(*(set(run) for run in runs)))[-2:]
+    change = sum(run[last] - run[before] for run in runs) / len(runs)
+    return (
+        f'\nBetween its last two validations, at {before} and {last}, {spec.reference} changed by '
+        f'{change:+.2g} on average.\n'
+    )
+
+
+def metrics_table(spec: Spec, results: Results) -> str:
+    """All other metrics of the tests, such as those of classes and of sizes."""
+    names = {
+        name: None
+        for by_seed in results.values()
+        for result in by_seed.values()
+        for name, value in result['metrics'].items()
+        # COCO has -1 for a size without objects, MMSegmentation NaN for a class without pixels
+        if name != spec.metric and not math.isnan(value) and value != -1
+    }
+    others = [entry for entry in spec.entries if entry != spec.reference and entry in results]
+    if not names or not others or spec.reference not in results:
+        return ''
+    lines = [
         '',
-        '| entry | seed | ' + spec.metric + ' | command |',
+        f'The other metrics: the mean of {spec.reference}, and the difference to it with its '
+        'interval. Of so many intervals one in twenty excludes zero by chance.',
+        '',
+        f'| metric | {spec.reference} | ' + ' | '.join(others) + ' |',
+        '|---|---|' + '---|' * len(others),
+    ]
+    for name in names:
+        table = comparisons(spec, results, name)
+        reference = table[spec.reference]
+        if reference is not None:
+            cells = [f'{reference.mean:.4g}', *(_difference(table[entry]) for entry in others)]
+            lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def commands(spec: Spec, results: Results, spec_file: str) -> str:
+    """The command of each run."""
+    lines = [
+        '',
+        'The commands train again, in another folder.',
+        '',
+        f'| entry | seed | {spec.metric} | command |',
         '|---|---|---|---|',
     ]
     for entry, by_seed in results.items():
@@ -169,73 +224,6 @@ def as_csv(results: Results) -> str:
     return text.getvalue()
 
 
-def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> Any:
-    """The differences to the reference with their intervals."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    shown = {
-        entry: found
-        for entry, found in table.items()
-        if found is not None and entry != spec.reference and not math.isnan(found.low)
-    }
-    figure = Figure(figsize=(5.5, 0.8 + 0.4 * len(shown)), layout='constrained')
-    FigureCanvasAgg(figure)
-    ax = figure.subplots()
-    for row, found in enumerate(shown.values()):
-        half = found.high - found.difference
-        ax.errorbar(found.difference, row, xerr=half, fmt='o', color='black', capsize=3)
-    ax.axvline(0, color='grey', linewidth=0.8)
-    ax.set_yticks(range(len(shown)), [f'{e} ({f.seeds} seeds)' for e, f in shown.items()])
-    ax.invert_yaxis()
-    ax.set_xlabel(f'{spec.metric}: difference to {spec.reference}, 95 % interval')
-    return figure
-
-
-def learning_curves(spec: Spec, out: str) -> dict[str, list[dict[int, float]]]:
-    """The metric of each run's validations, by step.
-
-    Args:
-        spec: The comparison.
-        out: Folder of the comparison.
-
-    Returns:
-        For each entry with validations, one dict per seed.
-    """
-    curves: dict[str, list[dict[int, float]]] = {}
-    for entry in spec.entries:
-        for folder in sorted(folder_of(out, entry, 0).parent.glob('seed*')):
-            points = {
-                int(step): metrics[spec.metric]
-                for step, metrics in validations_of(folder).items()
-                if spec.metric in metrics
-            }
-            if len(points) > 1:
-                curves.setdefault(entry, []).append(points)
-    return curves
-
-
-def curves_figure(spec: Spec, curves: Mapping[str, list[dict[int, float]]]) -> Any:
-    """Learning curves: the mean over seeds, and a band of one standard deviation."""
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout='constrained')
-    FigureCanvasAgg(figure)
-    ax = figure.subplots()
-    for entry, runs in curves.items():
-        steps = sorted(set.intersection(*(set(run) for run in runs)))
-        values = np.array([[run[step] for step in steps] for run in runs])
-        mean, spread = values.mean(0), values.std(0, ddof=1) if len(runs) > 1 else 0 * values[0]
-        (line,) = ax.plot(steps, mean, label=f'{entry} ({len(runs)} seeds)')
-        ax.fill_between(steps, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)
-    ax.set_xlabel('epoch or iteration')
-    ax.set_ylabel(spec.metric)
-    ax.legend()
-    return figure
-
-
 def _cells(spec: Spec, entry: str, found: Comparison | None) -> list[str]:
     if found is None:
         return ['0', '', '', '', '', '']
@@ -252,6 +240,14 @@ def _cells(spec: Spec, entry: str, found: Comparison | None) -> list[str]:
         interval,
         needed,
     ]
+
+
+def _difference(found: Comparison | None) -> str:
+    if found is None:
+        return ''
+    if math.isnan(found.low):
+        return f'{found.difference:+.3g}'
+    return f'{found.difference:+.3g} ({found.low:+.3g} to {found.high:+.3g})'
 
 
 def _escaped(text: str) -> str:

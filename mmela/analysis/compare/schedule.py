@@ -28,7 +28,7 @@ class Progress:
         done: Those with a result.
         running: Entry and seed of those at work.
         failed: Entry, seed and log of those that ended without a result.
-        seconds: How long finished runs of this call took, one after another.
+        seconds: How long the finished runs took.
     """
 
     total: int
@@ -40,7 +40,10 @@ class Progress:
     def line(self, jobs: int) -> str:
         """One line: runs done, running and failed, and the time that is left."""
         left = self.total - self.done - len(self.failed)
-        text = f'{self.done} of {self.total} runs done, {len(self.running)} running'
+        running = ', '.join(f'{entry} seed {seed}' for entry, seed in self.running)
+        text = f'{self.done} of {self.total} runs done'
+        if running:
+            text += f', running: {running}'
         if self.failed:
             text += f', {len(self.failed)} failed'
         if self.seconds and left:
@@ -53,24 +56,23 @@ def run_all(
     spec: Spec,
     spec_file: str,
     out: str,
-    seeds: Sequence[int],
+    todo: Sequence[tuple[str, int]],
     *,
     jobs: int = 1,
     gpus: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> Progress:
-    """Runs every entry with every seed, each in a process of its own.
+    """Trains and tests, each run in a process of its own.
 
     A run with a result is not repeated; one that was interrupted goes on from its checkpoint. A run
     that fails does not stop the others, except where its test lacks the metric of the SPEC: then
-    no further run starts. Seed by seed, so that partial results are paired. SIGTERM and Ctrl-C
-    end the runs with a checkpoint.
+    no further run starts. SIGTERM and Ctrl-C end the runs with a checkpoint.
 
     Args:
         spec: The comparison.
         spec_file: Its file.
         out: Folder of the comparison.
-        seeds: The seeds.
+        todo: Entries and seeds of the runs; seed by seed, partial results are paired.
         jobs: Runs at once; each has its share of the threads.
         gpus: Ids of GPUs, which the runs take in turn; none means the processes choose.
         say: Is given each line of progress.
@@ -81,28 +83,23 @@ def run_all(
     Raises:
         UserError: If there is a result of another SPEC.
     """
-    todo = [(entry, seed) for seed in seeds for entry in spec.entries]
     progress = Progress(len(todo))
     pending = []
     for entry, seed in todo:
         file = folder_of(out, entry, seed) / RESULT
         if file.is_file():
-            read_result(spec, entry, file)
             progress.done += 1
+            progress.seconds.append(read_result(spec, entry, file)['seconds'])
         else:
             pending.append((entry, seed))
-    say(progress.line(jobs))
+    if not pending:
+        say(progress.line(jobs))
     free = list(range(jobs))
     active: dict[int, tuple[str, int, subprocess.Popen, float]] = {}
     in_main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _exit) if in_main else None
     try:
         while pending or active:
-            while pending and free:
-                entry, seed = pending.pop(0)
-                slot = free.pop(0)
-                process = _start(spec_file, entry, seed, out, jobs, slot, gpus)
-                active[slot] = (entry, seed, process, time.time())
             ended = [
                 slot for slot, (_, _, process, _) in active.items() if process.poll() is not None
             ]
@@ -119,8 +116,14 @@ def run_all(
                     if process.returncode == NO_METRIC_STATUS:
                         say('its test has no such metric, so no further run starts')
                         pending.clear()
-            progress.running = [(entry, seed) for entry, seed, _, _ in active.values()]
-            if ended:
+            while pending and free:
+                entry, seed = pending.pop(0)
+                slot = free.pop(0)
+                process = _start(spec_file, entry, seed, out, jobs, slot, gpus)
+                active[slot] = (entry, seed, process, time.time())
+            running = [(entry, seed) for entry, seed, _, _ in active.values()]
+            if running != progress.running:
+                progress.running = running
                 say(progress.line(jobs))
             time.sleep(0.2)
     finally:
