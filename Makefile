@@ -18,7 +18,7 @@ CHOSEN = $(filter command environment,$(firstword $(origin PYTHON)))
 PYTEST = OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n $(PROCESSES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-long test-installer lint format clean
+.PHONY: help setup demo test test-core test-long test-installer lint format tables clean
 
 help:
 	@echo 'make demo            train, test and draw an ELA detector and segmenter on generated scenes'
@@ -28,6 +28,7 @@ help:
 	@echo 'make test-installer  the tests of `make setup` itself'
 	@echo 'make lint            ruff and mypy'
 	@echo 'make format          format with ruff'
+	@echo 'make tables          write the results of benchmarks/accuracy into README.md and configs'
 	@echo 'make setup           only the environment (all of the above do it themselves)'
 	@echo 'make clean           delete the environment and build files; keeps work_dirs, data and caches'
 
@@ -60,6 +61,9 @@ lint: setup
 format: setup
 	'$(BIN)/ruff' check --fix .
 	'$(BIN)/ruff' format .
+
+tables: setup
+	'$(BIN)/python' -m benchmarks.accuracy_tables
 
 clean:
 	@'$(PYTHON)' tools/setup_env --venv '$(VENV)' --remove

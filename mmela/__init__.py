@@ -4,6 +4,9 @@ Importing it loads no toolbox. It makes configs inherit from ``mmela::`` and ``m
 registers :class:`ELA` under its plain name too, beside mmcv's plugin layers.
 """
 
+from importlib import import_module
+from typing import Any
+
 from mmela.version import __version__
 
 try:
@@ -21,4 +24,10 @@ from mmela.setup_openmmlab import register_config_packages, register_plain_name
 register_config_packages()
 register_plain_name('ELA', ELA)
 
-__all__ = ['CBAM', 'ECA', 'ELA', 'SE', 'CoordAtt', '__version__']
+__all__ = ['CBAM', 'ECA', 'ELA', 'SE', 'CoordAtt', '__version__', 'predict']
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'predict':  # it needs OpenCV and what a toolbox's inferencer needs
+        return import_module('mmela.commands.predict').predict
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

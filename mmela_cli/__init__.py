@@ -7,6 +7,7 @@ answers at once: ``import mmela`` would bring torch.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'error: expected one of {", ".join(COMMANDS)}, got {words[0]!r}{hint}', file=sys.stderr
         )
         return 2
-    status: int = import_module(f'mmela_cli.{words[0]}').main(words[1:], f'mmela {words[0]}')
+    try:
+        status: int = import_module(f'mmela_cli.{words[0]}').main(words[1:], f'mmela {words[0]}')
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return status
 
 

@@ -63,6 +63,7 @@ PLACES = [
     (RESNEXT, 'after_conv3', 16),  # its own position
     (SWIN, 'outputs', 4),
     (PVT, 'outputs', 4),
+    (RESNET18, 'outputs', 4),
     (DARKNET, 'conv_res_block[3-5]', 3),
     (UNET, 'decoder.*', 4),
     (CONVNEXT, 'stages.*', 4),

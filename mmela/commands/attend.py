@@ -126,9 +126,10 @@ def attend(
     scope = scope_of(cfg)
     toolbox, _, kind = str(node['type']).rpartition('.')
     toolbox = toolbox or scope
+    why_there = ''
     if not position and (toolbox, kind) not in _KNOWN:
-        position = _default_place(_probed(cfg, part))
-    choice = _choose(node, toolbox, kind, position)
+        position, why_there = _default_place(_probed(cfg, part))
+    choice = _choose(node, toolbox, kind, position, why_there)
     delta, reasons = dict(choice.delta), list(choice.reasons)
 
     name = layer if '.' in layer else f'mmela.{layer}'
@@ -196,13 +197,14 @@ def _probed(cfg: Config, part: str) -> ProbedRun:
     return probe(network, f'{part} ({node["type"]})')
 
 
-def _default_place(seen: ProbedRun) -> str:
-    """The outputs where they are maps, else the last large part that returns one."""
+def _default_place(seen: ProbedRun) -> tuple[str, str]:
+    """The outputs where they are maps, else the last large part that returns one, and why."""
     places = seen.places()
     if OUTPUTS in places or not places:
-        return OUTPUTS
+        return OUTPUTS, ': every map that leaves the network'
     depth = places[0].count('.')
-    return [place for place in places if place.count('.') == depth][-1]
+    last = [place for place in places if place.count('.') == depth][-1]
+    return last, ': the last part that returns one map; the outputs are none, or others in training'
 
 
 @dataclass
@@ -213,7 +215,9 @@ class _Choice:
     reasons: list[str]
 
 
-def _choose(node: Mapping[str, Any], toolbox: str, kind: str, position: str) -> _Choice:
+def _choose(
+    node: Mapping[str, Any], toolbox: str, kind: str, position: str, why_there: str
+) -> _Choice:
     known = _KNOWN.get((toolbox, kind))
     if known is not None and position in ('', known[1]):
         new_type, position, stages, why = known
@@ -228,8 +232,7 @@ def _choose(node: Mapping[str, Any], toolbox: str, kind: str, position: str) -> 
     network = node['type'] if '.' in str(node['type']) else kind
     reasons = [
         f'type mmela.WithPlugins: a subclass of {kind} that takes plugins at its own modules',
-        f'position {position}'
-        + (': every map that leaves the network' if position == OUTPUTS else ''),
+        f'position {position}{why_there}',
     ]
     delta = {'type': 'mmela.WithPlugins', 'network': network}
     return _Choice(delta, position, None, reasons)

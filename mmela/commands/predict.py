@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmela.analysis.input_shape import test_pipeline
 from mmela.commands.inputs import find_images, output_names
 from mmela.commands.networks import check_device, check_fit, dataset_meta, read_weights
+from mmela.engine import load_config
 from mmela.engine.checkpoints.reading import checkpoints_as_data
 from mmela.engine.checks.environment import check_environment
 from mmela.engine.dataset_configs import iter_datasets
@@ -22,7 +23,7 @@ from mmela.errors import UserError
 
 
 def predict(
-    cfg: Config,
+    cfg: str | Config,
     checkpoint: str,
     inputs: str | Sequence[str],
     *,
@@ -34,7 +35,8 @@ def predict(
     """Predicts on images, one after another.
 
     Args:
-        cfg: A config of :func:`mmela.engine.load_config`.
+        cfg: A config file or a name such as ``mmdet::...``, or what
+            :func:`mmela.engine.load_config` made of it with other options.
         checkpoint: A checkpoint file or its address.
         inputs: An image, a folder, a pattern such as ``'photos/*.jpg'``, or several of these.
         out: Folder for the drawn images, and in segmentation for the label maps too; None draws
@@ -57,6 +59,8 @@ def predict(
         UserError: If an input is no image, the checkpoint is none or of another network, or the
             device or the toolbox is missing.
     """
+    if isinstance(cfg, str):
+        cfg = load_config(cfg)
     images = find_images(inputs)
     check_device(device)
     contents = read_weights(cfg, checkpoint)

@@ -40,7 +40,12 @@ class ProbedRun:
             and not isinstance(self._network.get_submodule(name), REPLACEABLE)
         ]
         names.sort(key=lambda name: name.count('.'))
-        return ['outputs'] * all(is_map(out) for out in self.outputs) + names
+        return ['outputs'] * self._has_places_at_outputs() + names
+
+    def _has_places_at_outputs(self) -> bool:
+        return all(is_map(out) for out in self.outputs) and (
+            count_training_outputs(self._network) in (None, len(self.outputs))
+        )
 
 
 def probe(network: nn.Module, owner: str) -> ProbedRun:
@@ -70,7 +75,8 @@ def count_training_outputs(network: nn.Module) -> int | None:
     Returns:
         The number; None for a network that cannot be run on zeros in training mode.
     """
-    copied = deepcopy(network).train()
+    copied = deepcopy(network)
+    copied.train()  # whose result is None in some networks
     with torch.random.fork_rng(devices=[]):
         try:
             # batch normalization takes no statistics of a single pixel

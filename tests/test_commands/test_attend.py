@@ -57,13 +57,15 @@ def test_a_network_of_three_stages_gets_a_bool_for_each(tmp_path):
     [
         ('mmpretrain::convnext/convnext-tiny_32xb128_in1k.py', 'stages.3.ela'),  # pools its output
         ('mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', 'ela_out0'),
+        # it has two outputs in training
+        ('mmseg::ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024.py', 'spp.ela'),
     ],
 )
 def test_without_a_position_it_takes_the_last_map(base, layer, tmp_path):
     cfg = load_config(base)
     text = attend(cfg, base, shape=(224, 224)).text
     (tmp_path / 'new.py').write_text(text)
-    init_default_scope('mmpretrain')
+    init_default_scope(cfg.default_scope)
     backbone = Config.fromfile(tmp_path / 'new.py').model.backbone
     names = [n for n, m in MODELS.build(backbone).named_modules() if isinstance(m, Attention)]
     assert names == [layer]

@@ -1,0 +1,136 @@
+"""Writes the results of benchmarks/accuracy into the pages: ``make tables``.
+
+A page names what it shows in a comment, ``<!-- accuracy: summary -->``, or the folder of a
+comparison in place of ``summary``; what stands between it and ``<!-- end -->`` is written anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmela.analysis.compare.report import comparisons
+from mmela.analysis.compare.schedule import results_of
+from mmela.analysis.compare.spec import Spec, read_spec
+from mmela.analysis.compare.statistics import Comparison
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / 'benchmarks/accuracy'
+_MARKED = re.compile(r'(<!-- accuracy: ([\w-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
+#: Columns of the summary, and the entries that they show.
+_COLUMNS = {
+    'SE': 'SE',
+    'CoordAtt': 'CoordAtt',
+    'ELA': r'ELA-\w',
+    'ELA residual': r'ELA-\w residual',
+    'ELA scaled': r'ELA-\w scaled',
+}
+
+
+def main() -> None:
+    """Writes all pages and names those that changed."""
+    for page in pages():
+        old = page.read_text(encoding='utf-8')
+        new = filled(old)
+        if new != old:
+            page.write_text(new, encoding='utf-8')
+            print(page.relative_to(ROOT))
+
+
+def pages() -> list[Path]:
+    """The pages with marked tables."""
+    listed = subprocess.run(
+        ['git', 'ls-files', '*.md'], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = [ROOT / name for name in listed.stdout.splitlines()]
+    return [page for page in found if _MARKED.search(page.read_text(encoding='utf-8'))]
+
+
+def filled(text: str) -> str:
+    """A page with its tables as the results have them now."""
+
+    def table(found: re.Match) -> str:
+        name = found[2]
+        rows = summary() if name == 'summary' else entries(name)
+        return found[1] + '\n' + '\n'.join(rows) + '\n\n' + found[3]
+
+    return _MARKED.sub(table, text)
+
+
+def summary() -> list[str]:
+    """A row for each comparison, with the usual entries as columns."""
+    lines = [
+        '| training | seeds | without | ' + ' | '.join(_COLUMNS) + ' |',
+        '|---|---|---|' + '---|' * len(_COLUMNS),
+    ]
+    for spec_file in sorted(FOLDER.glob('*/spec.py')):
+        spec, table = _read(spec_file.parent.name)
+        reference = table[spec.reference]
+        if reference is None or reference.seeds < 2:
+            continue
+        scale = _scale(reference)
+        cells = []
+        for pattern in _COLUMNS.values():
+            named = [found for entry, found in table.items() if re.fullmatch(pattern, entry)]
+            cells.append(_difference(named[0], scale) if named else '')
+        title = f'[{_title(spec_file)}](benchmarks/accuracy/{spec_file.parent.name}/report.md)'
+        lines.append(
+            f'| {title}, {_metric(spec)} | {reference.seeds} | {reference.mean * scale:.1f} | '
+            + ' | '.join(cells)
+            + ' |'
+        )
+    return lines
+
+
+def entries(name: str) -> list[str]:
+    """A row for each entry of one comparison."""
+    spec, table = _read(name)
+    lines = [
+        f'| attention | seeds | {_metric(spec)} | difference, 95 % interval |',
+        '|---|---|---|---|',
+    ]
+    for entry, found in table.items():
+        if found is not None:
+            scale = _scale(found)
+            deviation = '' if math.isnan(found.deviation) else f' ± {found.deviation * scale:.1f}'
+            difference = '' if entry == spec.reference else _difference(found, scale)
+            lines.append(
+                f'| {entry} | {found.seeds} | {found.mean * scale:.1f}{deviation} | {difference} |'
+            )
+    return lines
+
+
+def _read(name: str) -> tuple[Spec, Mapping[str, Comparison | None]]:
+    spec = read_spec(str(FOLDER / name / 'spec.py'))
+    return spec, comparisons(spec, results_of(spec, str(FOLDER / name)), spec.metric)
+
+
+def _title(spec_file: Path) -> str:
+    text = ast.get_docstring(ast.parse(spec_file.read_text(encoding='utf-8'))) or ''
+    return text.split('\n')[0].rstrip('.')
+
+
+def _metric(spec: Spec) -> str:
+    return {'coco/bbox_mAP': 'box AP', 'accuracy/top1': 'top-1'}.get(spec.metric, spec.metric)
+
+
+def _scale(found: Comparison) -> float:
+    """COCO's metrics are fractions, the others percent."""
+    return 100 if found.mean <= 1 else 1
+
+
+def _difference(found: Comparison | None, scale: float) -> str:
+    if found is None:
+        return ''
+    text = f'{found.difference * scale:+.1f}'
+    if not math.isnan(found.low):
+        text += f' ({found.low * scale:+.1f} to {found.high * scale:+.1f})'
+    return f'**{text}**' if found.is_shown else text
+
+
+if __name__ == '__main__':
+    main()
