@@ -1,15 +1,18 @@
-"""What a person does after reading the docs, by the commands that they type, on a tiny data set."""
+"""What a person does who reads the docs, by the blocks of the pages themselves, on tiny data."""
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-pytestmark = [pytest.mark.long, pytest.mark.core]
+pytestmark = pytest.mark.long
 
 SMALL = [
     'train_dataloader.batch_size=4',
@@ -20,27 +23,90 @@ SMALL = [
 
 
 @pytest.fixture(scope='module')
-def work(tmp_path_factory):
-    return tmp_path_factory.mktemp('work')
+def work(repo_root, shapes_root, tmp_path_factory):
+    """Where the pages are read: a checkout, photographs, and own data in COCO format."""
+    folder = tmp_path_factory.mktemp('work')
+    for name in ('configs', 'tools', 'weights'):
+        (folder / name).symlink_to(repo_root / name)
+    images = shapes_root / 'JPEGImages'
+    (folder / 'photos').mkdir()
+    for name in ('val_000000.jpg', 'val_000001.jpg'):
+        (folder / 'photos' / name).symlink_to(images / name)
+    (folder / 'photo.jpg').symlink_to(images / 'val_000000.jpg')
+    (folder / 'data/mine').mkdir(parents=True)
+    (folder / 'data/shapes').symlink_to(shapes_root)
+    (folder / 'data/mine/images').symlink_to(images)
+    for split in ('train', 'val'):
+        annotations = shapes_root / f'annotations/instances_{split}.json'
+        (folder / f'data/mine/{split}.json').symlink_to(annotations)
+    return folder
 
 
 @pytest.fixture(scope='module')
-def mmela(repo_root, work):
-    """Runs `mmela WORDS` in a process of its own; returns its output, fails if the command does."""
+def shell(repo_root, work):
+    """Runs a line of a shell, in which `mmela` and `python` are those of the tests."""
+    words = {
+        'mmela': f"{sys.executable} -c 'import sys, mmela_cli; sys.exit(mmela_cli.main())'",
+        'python': sys.executable,
+    }
+    functions = '; '.join(f'{name}() {{ {does} "$@"; }}' for name, does in words.items())
 
-    def run(*words):
+    def run(line):
         done = subprocess.run(
-            [sys.executable, '-c', 'import sys, mmela_cli; sys.exit(mmela_cli.main())', *words],
+            ['bash', '-ec', f'{functions}\n{line}'],
             cwd=work,
             env={**os.environ, 'PYTHONPATH': f'{repo_root}:{os.environ.get("PYTHONPATH", "")}'},
             capture_output=True,
             text=True,
             timeout=600,
         )
-        assert done.returncode == 0, f'{words}\n{done.stdout[-3000:]}{done.stderr[-3000:]}'
+        assert done.returncode == 0, f'{line}\n{done.stdout[-3000:]}{done.stderr[-3000:]}'
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope='module')
+def mmela(shell):
+    return lambda *words: shell(shlex.join(['mmela', *words]))
+
+
+@pytest.fixture(scope='module')
+def page(trained, shell, repo_root, work):
+    """Does what a page of the docs says, block by block; returns what was printed.
+
+    The names in capitals become the network that was trained, and another.
+    """
+    config, checkpoint, _ = trained
+    names = {
+        'TWO_STAGE_CONFIG': None,
+        'OTHER_CONFIG': 'configs/det/yolox/yolox_nano_shapes.py',
+        'OTHER_CHECKPOINT': 'weights/yolox_nano_shapes.pth',
+        'WORK_DIR/CONFIG_NAME': 'run/my_detector.py',
+        'CONFIG': config,
+        'CHECKPOINT': checkpoint,
+    }
+
+    def play(name, changes=None):
+        text = (repo_root / 'docs' / name).read_text()
+        printed = ''
+        for language, block in re.findall(r'^```(\w+)\n(.*?)^```', text, re.MULTILINE | re.DOTALL):
+            for old, new in {**(changes or {}), **names}.items():
+                if old in block and new is None:
+                    break  # what the tests do not have
+                block = block.replace(old, str(new))
+            else:
+                file = re.match(r'# (\w+\.py)\n', block)
+                if file:
+                    (work / file[1]).write_text(block)
+                elif language == 'python':
+                    (work / 'block.py').write_text(block)
+                    printed += shell('python block.py')
+                else:
+                    printed += shell(block)
+        return printed
+
+    return play
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +119,7 @@ def trained(mmela, repo_root, shapes_root, work):
         "    dict(cfg=dict(type='mmela.ELA', variant='T', residual='scaled'),\n"
         "         position='after_stage')]))\n"
     )
-    data = f'data_root={shapes_root}'
+    data = 'data_root=data/shapes'
     assert 'faults: 0' in mmela('verify', str(config), '--cfg-options', data)
     start = f'load_from={repo_root}/weights/yolox_nano_shapes.pth'
     options = [*SMALL, data, start, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=1e-5']
@@ -61,62 +127,90 @@ def trained(mmela, repo_root, shapes_root, work):
     return str(config), 'run/epoch_1.pth', data
 
 
+@pytest.mark.core
 def test_from_own_data_to_a_tested_model(trained, mmela, work):
     config, checkpoint, data = trained
     mmela('test', config, checkpoint, '--work-dir', 'tested', '--cfg-options', *SMALL, data)
     assert 'coco/bbox_mAP' in json.loads((work / 'tested/metrics.json').read_text())
 
 
-def test_a_picture_and_its_numbers(repo_root, shapes_root, mmela, work):
-    config = str(repo_root / 'configs/det/yolox/yolox_nano_shapes.py')
-    weights = str(repo_root / 'weights/yolox_nano_shapes.pth')
-    image = str(sorted((shapes_root / 'JPEGImages').glob('val_*.jpg'))[0])
-    out = mmela(
-        'predict', config, weights, image, '--out', 'drawn', '--json', 'boxes.json',
-        '--cfg-options', f'data_root={shapes_root}',
-    )  # fmt: skip
-    (result,) = json.loads((work / 'boxes.json').read_text())
-    assert result['boxes'] and result['boxes'][0]['class'] in out
-    difference = cv2.imread(str(work / result['drawn'])).astype(int) - cv2.imread(image)
-    assert np.abs(difference).max() > 50  # something was drawn
-
-
-def test_attention_maps_and_cams_side_by_side(trained, repo_root, shapes_root, mmela, work):
-    pytest.importorskip('pytorch_grad_cam', reason='grad-cam is not installed')
-    config, checkpoint, data = trained
-    image = str(sorted((shapes_root / 'JPEGImages').glob('val_*.jpg'))[0])
-    other = [
-        str(repo_root / 'configs/det/yolox/yolox_nano_shapes.py'),
-        str(repo_root / 'weights/yolox_nano_shapes.pth'),
+@pytest.mark.core
+def test_a_picture_and_its_numbers(page, work):
+    out = page('predict.md')
+    found = json.loads((work / 'predictions.json').read_text())
+    assert [result['image'] for result in found] == [
+        'photos/val_000000.jpg',
+        'photos/val_000001.jpg',
     ]
-    (path,) = mmela(
-        'look', config, checkpoint, image, '--out', 'gates', '--cfg-options', data
-    ).split()[-1:]
-    assert cv2.imread(str(work / path)) is not None
-    (path,) = mmela(
-        'look', *other, image, '--cam', 'layercam', '--out', 'cams',
-        '--compare', config, checkpoint, '--cfg-options', data,
-    ).split()[-1:]  # fmt: skip
-    one, beside = (cv2.imread(str(work / p)).shape for p in ('gates/val_000000.png', path))
-    assert one[0] > beside[0]  # four layers, one below the other; two maps, side by side
+    assert found[0]['boxes'] and found[0]['boxes'][0]['class'] in out
+    assert repr(found[1]['boxes']) in out  # from Python
+    for result in found:
+        drawn = cv2.imread(str(work / result['drawn'])).astype(int)
+        assert np.abs(drawn - cv2.imread(str(work / result['image']))).max() > 50
+        assert (work / 'drawn/vis' / Path(result['image']).name).is_file()  # by DetInferencer
 
 
-def test_an_onnx_file_that_agrees(trained, repo_root, shapes_root, mmela, work):
-    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
-    config, checkpoint, data = trained
-    out = mmela(
-        'export', config, checkpoint, '--out', 'model.onnx', '--dynamic', '--cfg-options', data
+@pytest.mark.core
+def test_attention_maps_and_cams_side_by_side(page, work):
+    pytest.importorskip('pytorch_grad_cam', reason='grad-cam is not installed')
+    out = page('look.md')
+    gates, cams = (
+        cv2.imread(str(work / name)).shape for name in ('look/val_000000.png', 'cams/photo.png')
     )
-    assert out.count('differ by') == 3
-    image = str(sorted((shapes_root / 'JPEGImages').glob('val_*.jpg'))[0])
-    tool = str(repo_root / 'tools/deployment/run_onnx.py')
-    done = subprocess.run(
-        [sys.executable, tool, 'model.onnx', image, '--score-thr', '0.01'],
-        cwd=work, capture_output=True, text=True,
-    )  # fmt: skip
-    assert json.loads(done.stdout)[0]['image'] == image, done.stderr
+    assert gates[0] > cams[0]  # four layers, one below the other; two maps, side by side
+    assert out.count('"share"') == 2  # the pointing score of both networks
 
 
+@pytest.mark.core
+def test_an_onnx_file_that_agrees(page):
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    out = page('export.md')
+    assert out.count('differ by') == 3 and '"image": "photo.jpg"' in out
+
+
+def test_own_data_to_the_latex_table(page, work):
+    page(
+        'compare.md',
+        {
+            "('cat', 'dog', 'bird')": "('disc', 'square', 'triangle')",
+            "'train_cfg.max_epochs': 36, 'train_cfg.val_interval': 6": "'train_cfg.max_epochs': 1",
+            '--seeds 5': '--seeds 2',
+            "    'ELA-T': {},\n": '',
+        },
+    )
+    table = (work / 'work_dirs/compare/report.tex').read_text()
+    assert table.count('\\\\') == 3 and '\nELA-T residual & 2 &' in table
+    report = (work / 'work_dirs/compare/report.md').read_text()
+    assert report.count('--out again`') == 4
+
+
+def test_attention_in_a_network_by_its_name(page, work):
+    out = page('attend.md')
+    written = re.sub(r'\n *', ' ', (work / 'my_hrnet.py').read_text())
+    shown = Path(__file__).parents[1].joinpath('docs/attend.md').read_text()
+    for line in out.splitlines():
+        assert not line.startswith('#') or line in shown or 'written to' in line
+    (block,) = re.findall(r'```python\n(_base_.*?)```', shown, re.DOTALL)
+    assert written == re.sub(r'\n *', ' ', block)
+
+
+@pytest.mark.core
+def test_a_layer_of_your_own(page, work):
+    page('own_layer.md')
+    code = (
+        'from mmengine.config import Config\n'
+        'from mmengine.registry import MODELS, init_default_scope\n'
+        "cfg = Config.fromfile('my_config.py')\n"
+        "init_default_scope('mmdet')\n"
+        'network = MODELS.build(cfg.model)\n'
+        "print(sum(type(m).__name__ == 'SimAM' for m in network.modules()))\n"
+        'import my_attention\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=work, capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == ['13'], done.stderr
+
+
+@pytest.mark.core
 def test_attend_on_someones_hrnet_to_a_training(repo_root, shapes_root, mmela, work):
     base = work / 'theirs.py'
     base.write_text(
@@ -140,10 +234,12 @@ def test_attend_on_someones_hrnet_to_a_training(repo_root, shapes_root, mmela, w
     assert (work / 'hrnet/epoch_1.pth').is_file()
 
 
+@pytest.mark.core
 def test_the_doctor_finds_nothing_wrong(mmela):
     assert 'PROBLEM' not in mmela('doctor')
 
 
+@pytest.mark.core
 def test_help_is_immediate(repo_root):
     """It imports neither torch nor anything beside the standard library."""
     code = (

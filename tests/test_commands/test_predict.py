@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -81,3 +83,25 @@ def test_what_is_no_image_is_named(content, tmp_path):
         find_images(str(tmp_path))
     with pytest.raises(UserError, match='nowhere'):
         find_images('nowhere/*.jpg')
+
+
+def test_the_inferencer_of_mmsegmentation_takes_the_config_of_a_work_dir(
+    repo_root, shapes_root, images, tmp_path
+):
+    """In a process that does not import mmela first, as a config with mmseg::... would need."""
+    cfg = config(
+        f'{repo_root}/configs/seg/deeplabv3/deeplabv3_r18_shapes.py', shapes_root, tmp_path
+    )
+    cfg.dump(tmp_path / 'run.py')
+    weights = f'{repo_root}/weights/deeplabv3_r18_shapes.pth'
+    code = (
+        'import sys\n'
+        'from mmseg.apis import MMSegInferencer\n'
+        'config, weights, image, out = sys.argv[1:]\n'
+        "MMSegInferencer(config, weights=weights, device='cpu')(image, out_dir=out)\n"
+    )
+    words = [sys.executable, '-c', code, tmp_path / 'run.py', weights, images[0], tmp_path / 'out']
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    drawn = cv2.imread(f'{tmp_path}/out/vis/{images[0].rpartition("/")[2]}')
+    assert drawn.shape == cv2.imread(images[0]).shape
