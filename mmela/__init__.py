@@ -15,7 +15,8 @@ try:
 except ImportError as error:
     raise ImportError(
         f'mmela needs PyTorch and MMEngine, but {error.name or error} could not be imported; '
-        "install PyTorch for your machine, then run `pip install 'mmela[onedl]'`."
+        'install PyTorch for your machine, then `pip install onedl-mmengine`, or for torch 2.1 '
+        '`pip install mmengine`.'
     ) from error
 
 from mmela.attentions import CBAM, ECA, ELA, SE, CoordAtt

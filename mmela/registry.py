@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, NamedTuple
 
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -18,6 +17,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
+from mmela.distributions import install_command
 from mmela.errors import ConfigError, cause_of, did_you_mean, remedy_for
 
 
@@ -26,8 +26,7 @@ class LazyModule(NamedTuple):
 
     module: str
     toolbox: str
-    maintained: str  # what pip installs beside onedl-mmengine
-    original: str  # what pip installs beside the original mmengine
+    requires: str  # the module of the toolbox
 
     def import_for(self, name: str) -> None:
         """Imports the module.
@@ -43,27 +42,16 @@ class LazyModule(NamedTuple):
         # A toolbox that is installed can fail in many ways: a package that it needs is missing, an
         # extension was compiled for another torch, an assertion refuses a version.
         except Exception as error:
-            install = f'install it with `pip install {self._distribution}`'
+            install = f'install it with {install_command(self.requires)}'
             raise ConfigError(
                 f"'mmela.{name}' needs {self.toolbox}, which could not be imported "
                 f'({cause_of(error)}); {remedy_for(error, install)}.'
             ) from error
 
-    @property
-    def _distribution(self) -> str:
-        return self.maintained if _has_maintained_mmengine() else self.original
 
-
-def _has_maintained_mmengine() -> bool:
-    try:
-        return bool(distribution('onedl-mmengine'))
-    except PackageNotFoundError:
-        return False
-
-
-DET = LazyModule('mmela.det', 'MMDetection', 'onedl-mmdetection', 'mmdet')
-SEG = LazyModule('mmela.seg', 'MMSegmentation', 'onedl-mmsegmentation', 'mmsegmentation')
-CLS = LazyModule('mmela.cls', 'MMPreTrain', "'mmela[cls]'", 'mmpretrain')
+DET = LazyModule('mmela.det', 'MMDetection', 'mmdet')
+SEG = LazyModule('mmela.seg', 'MMSegmentation', 'mmseg')
+CLS = LazyModule('mmela.cls', 'MMPreTrain', 'mmpretrain')
 
 LAZY_MODELS = {
     'CSPDarknet': DET,

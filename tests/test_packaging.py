@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = {'onedl', 'openmmlab', 'tests', 'cls', 'triton', 'export', 'look'}
+EXTRAS = {'onedl', 'openmmlab', 'tests', 'onedl-cls', 'openmmlab-cls', 'triton', 'export', 'look'}
 
 
 def start(*command, cwd, **environ):

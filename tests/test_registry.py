@@ -75,7 +75,7 @@ def test_a_toolbox_that_cannot_be_imported_is_named_with_cause_and_fix(
 ):
     (tmp_path / 'needs_a_toolbox.py').write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    lazy = {'Net': LazyModule('needs_a_toolbox', 'MMDetection', 'onedl-mmdetection', 'mmdet')}
+    lazy = {'Net': LazyModule('needs_a_toolbox', 'MMDetection', 'mmdet')}
     registry = LazyRegistry(
         'model', lazy=lazy, parent=Registry('model', scope='mmengine'), scope='mmela'
     )

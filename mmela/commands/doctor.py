@@ -6,7 +6,6 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,17 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from mmela.distributions import distribution_of, install_command, older_numpy_command
 from mmela.errors import cause_of, torchvision_command
-
-#: What pip installs: the maintained distribution and the original, by the name of the module.
-DISTRIBUTIONS = {
-    'mmengine': ('onedl-mmengine', 'mmengine'),
-    'mmcv': ('onedl-mmcv', 'mmcv'),
-    'mmdet': ('onedl-mmdetection', 'mmdet'),
-    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
-    'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
-}
-_BUILD_TOOLS = "`pip install 'setuptools>=77,<82' wheel ninja packaging psutil`"
 
 
 class Finding(NamedTuple):
@@ -57,33 +47,6 @@ def diagnose() -> Iterator[Finding]:
             yield Finding(subject, False, cause_of(error))
 
 
-def distribution_of(module: str) -> tuple[str, str]:
-    """The distribution that provides a module.
-
-    Args:
-        module: A key of :data:`DISTRIBUTIONS`.
-
-    Returns:
-        Its name and version. Where none is installed, the one that goes with the MMEngine that is
-        installed, and an empty version.
-    """
-    found = _installed(module)
-    if found is not None:
-        return found
-    engine = _installed('mmengine')
-    is_original = engine is not None and engine[0] == 'mmengine'
-    return DISTRIBUTIONS[module][1 if is_original else 0], ''
-
-
-def _installed(module: str) -> tuple[str, str] | None:
-    for name in DISTRIBUTIONS[module]:
-        try:
-            return name, version(name)
-        except PackageNotFoundError:
-            continue
-    return None
-
-
 class _Problem(Exception):
     """What is wrong with a subject, and the command that fixes it."""
 
@@ -105,7 +68,7 @@ def _numpy() -> str:
     except RuntimeError as error:
         raise _Problem(
             f'NumPy {np.__version__} does not fit torch {torch.__version__} ({error}); '
-            "`pip install 'numpy<2' 'opencv-python<4.12'`"
+            f'{older_numpy_command()}'
         ) from error
     return np.__version__
 
@@ -130,7 +93,7 @@ def _is_old_numpy() -> bool:
 
 def _mmengine() -> str:
     name, number = distribution_of('mmengine')
-    _import('mmengine.runner', f'`pip install -U {name}`')
+    _import('mmengine.runner', install_command('mmengine'))
     if name == 'mmengine' and _numbers(torch.__version__) >= (2, 6):
         raise _Problem(
             f'mmengine {number} cannot load its own checkpoints with torch {torch.__version__}; '
@@ -141,9 +104,7 @@ def _mmengine() -> str:
 
 def _mmcv() -> str:
     name, number = distribution_of('mmcv')
-    build = f'{_BUILD_TOOLS}, then `pip install --no-build-isolation {name}`'
-    if name == 'mmcv':
-        build = '`pip install -U openmim`, then `mim install mmcv`'
+    build = install_command('mmcv')
     _import('mmcv', build)
     if find_spec('mmcv._ext') is None:
         raise _Problem(
@@ -189,8 +150,8 @@ def _toolbox(module: str) -> Callable[[], str]:
     def look() -> str:
         name, number = distribution_of(module)
         if find_spec(module) is None:
-            return f'not installed; `pip install {name}` brings it'
-        _import(f'{module}.models', f'`pip install -U {name}`')
+            return f'not installed; {install_command(module)} brings it'
+        _import(f'{module}.models', install_command(module))
         return f'{name} {number}'
 
     return look

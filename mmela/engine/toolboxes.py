@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
+from mmela.distributions import install_command
 from mmela.errors import UserError
 
 
@@ -15,24 +16,13 @@ class Toolbox(NamedTuple):
 
     title: str
     task: str
-    install: str  #: what pip installs: the maintained distribution, with what it needs
-    distribution: str  #: the maintained distribution alone
-    original: str  #: the original distribution
 
 
 #: The toolboxes by their module, which is also the default scope of their configs.
 TOOLBOXES = {
-    'mmdet': Toolbox('MMDetection', 'detection', 'onedl-mmdetection', 'onedl-mmdetection', 'mmdet'),
-    'mmseg': Toolbox(
-        'MMSegmentation',
-        'segmentation',
-        'onedl-mmsegmentation',
-        'onedl-mmsegmentation',
-        'mmsegmentation',
-    ),
-    'mmpretrain': Toolbox(
-        'MMPreTrain', 'classification', "'mmela[cls]'", 'onedl-mmpretrain', 'mmpretrain'
-    ),
+    'mmdet': Toolbox('MMDetection', 'detection'),
+    'mmseg': Toolbox('MMSegmentation', 'segmentation'),
+    'mmpretrain': Toolbox('MMPreTrain', 'classification'),
 }
 
 
@@ -61,7 +51,7 @@ def toolbox_of(scope: str) -> Toolbox:
     Returns:
         Its entry in :data:`TOOLBOXES`; for another toolbox its module stands for every name.
     """
-    return TOOLBOXES.get(scope, Toolbox(scope, scope, scope, scope, ''))
+    return TOOLBOXES.get(scope, Toolbox(scope, scope))
 
 
 def is_installed(module: str) -> bool:
@@ -83,9 +73,7 @@ def check_installed(scope: str) -> None:
         UserError: If it is not installed. The message has the ``pip`` command.
     """
     if not is_installed(scope):
-        toolbox = toolbox_of(scope)
-        original = f' (or {toolbox.original}, the original)' if toolbox.original else ''
         raise UserError(
-            f'the config is for {toolbox.title}, which is not installed: '
-            f'`pip install {toolbox.install}`{original}.'
+            f'the config is for {toolbox_of(scope).title}, which is not installed: '
+            f'{install_command(scope)}.'
         )

@@ -17,7 +17,7 @@ SIGNATURE = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
 WITH_HOOK = 'import torchvision_schemas; torchvision_schemas.activate(); '
 
 needs_mmpretrain = pytest.mark.skipif(
-    find_spec('mmpretrain') is None, reason="needs the extra: pip install 'mmela[cls]'"
+    find_spec('mmpretrain') is None, reason='MMPreTrain is not installed'
 )
 needs_torchvision = pytest.mark.skipif(find_spec('torchvision') is None, reason='no torchvision')
 

@@ -7,7 +7,6 @@ import sys
 import pytest
 import torch
 
-from mmela.commands import doctor
 from mmela.commands.doctor import diagnose
 
 REPORT = 'from mmela.commands.doctor import diagnose\nfor finding in diagnose(): print(finding)'
@@ -45,19 +44,6 @@ def test_numpy_that_torch_cannot_use_gets_the_command(monkeypatch):
     monkeypatch.setattr(torch.Tensor, 'numpy', numpy)
     finding = next(f for f in diagnose() if f.subject == 'NumPy')
     assert not finding.is_ok and "'numpy<2'" in finding.says
-
-
-@pytest.mark.parametrize(
-    'engine, expected', [('mmengine', 'mmcv'), ('onedl-mmengine', 'onedl-mmcv')]
-)
-def test_advice_is_for_the_distribution_that_is_installed(engine, expected, monkeypatch):
-    def version(name):
-        if name != engine:
-            raise doctor.PackageNotFoundError
-        return '0.10.7'
-
-    monkeypatch.setattr(doctor, 'version', version)
-    assert doctor.distribution_of('mmcv') == (expected, '')
 
 
 @pytest.mark.long

@@ -62,9 +62,9 @@ def test_a_config_that_cannot_be_used_is_refused(tmp_path, text, words):
 @pytest.mark.parametrize(
     ('scope', 'distribution', 'words'),
     [
-        ('mmdet', 'mmdet', '`pip install onedl-mmdetection` (or mmdet, the original)'),
-        ('mmseg', 'mmsegmentation', '`pip install onedl-mmsegmentation` (or mmsegmentation, the'),
-        ('mmpretrain', 'mmpretrain', "`pip install 'mmela[cls]'` (or mmpretrain, the original)"),
+        ('mmdet', 'mmdet', '`pip install -U onedl-mmdetection`'),
+        ('mmseg', 'mmsegmentation', '`pip install -U onedl-mmsegmentation`'),
+        ('mmpretrain', 'mmpretrain', '`pip install -U onedl-mmpretrain`'),
     ],
 )
 def test_the_toolbox_of_a_base_that_is_not_installed_is_named_with_what_to_install(
@@ -115,7 +115,7 @@ def test_a_shipped_config_without_its_toolbox_is_one_line(repo_root, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 2 and "`pip install 'mmela[cls]'`" in done.stderr
+    assert done.returncode == 2 and '`pip install -U onedl-mmpretrain`' in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

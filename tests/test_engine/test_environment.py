@@ -1,9 +1,11 @@
+import importlib.metadata
 import importlib.util
 import sys
 
 import pytest
 import torch
 
+from mmela import distributions
 from mmela.engine import UserError, check_environment
 from mmela.errors import torchvision_command
 
@@ -39,11 +41,44 @@ def test_what_is_installed_here_is_fine():
     check_environment('mmdet')
 
 
-def test_a_toolbox_that_is_not_installed_is_named_with_both_its_distributions(monkeypatch):
+_TOOLBOXES = ('mmcv', 'mmdetection', 'mmsegmentation', 'mmpretrain')
+MODULES = ('mmcv', 'mmdet', 'mmseg', 'mmpretrain')
+FAMILIES = {
+    'onedl-mmengine': [
+        f'onedl-{n}' for n in ('mmcv', 'mmdetection', 'mmsegmentation', 'mmpretrain')
+    ],
+    'mmengine': ("mim install 'mmcv", 'mmdet', 'mmsegmentation', 'mmpretrain'),
+}
+
+
+@pytest.mark.parametrize('engine', FAMILIES)
+def test_advice_names_the_distributions_that_go_with_the_one_that_is_installed(engine, monkeypatch):
+    """Neither family is installed beside the other, which would replace its modules."""
+
+    def version(name):
+        if name == engine:
+            return '0.10.7'
+        if name.startswith(('onedl-', 'mm')):
+            raise importlib.metadata.PackageNotFoundError
+        return importlib.metadata.version(name)
+
+    monkeypatch.setattr(distributions, 'version', version)
+    for module, name in zip(MODULES, FAMILIES[engine], strict=True):
+        advice = distributions.install_command(module)
+        assert name in advice and ('onedl' in advice) == (engine != 'mmengine')
     hide(monkeypatch, 'mmseg')
     text = complaint('mmseg')
-    assert 'MMSegmentation, which is not installed' in text
-    assert '`pip install onedl-mmsegmentation`' in text and 'mmsegmentation, the original' in text
+    assert 'MMSegmentation, which is not installed' in text and FAMILIES[engine][2] in text
+    assert ('onedl' in text) == (engine != 'mmengine')
+
+
+def test_a_numpy_that_torch_was_not_built_for_is_named_with_what_to_install(monkeypatch):
+    def numpy(tensor):
+        raise RuntimeError('Numpy is not available')
+
+    monkeypatch.setattr(torch.Tensor, 'numpy', numpy)
+    text = complaint('mmdet')
+    assert 'does not fit torch' in text and "`pip install 'numpy<2' 'opencv-python" in text
 
 
 def test_a_toolbox_that_asserts_is_named_with_the_cause(broken):
@@ -94,7 +129,7 @@ def test_the_torchvision_to_install_is_that_of_torchs_version_and_build(
 @pytest.mark.parametrize(
     ('absent', 'words'),
     [
-        ('mmpretrain', "`pip install 'mmela[cls]'` (or mmpretrain, the original)"),
+        ('mmpretrain', '`pip install -U onedl-mmpretrain`'),
         ('torchvision', 'MMPreTrain needs torchvision, which is not installed'),
     ],
 )
@@ -109,7 +144,7 @@ def test_a_broken_mmpretrain_is_named_where_it_takes_another_toolbox_down(broken
     broken(mmpretrain="raise AssertionError('MMCV==9 is used but incompatible')")
     text = complaint(scope)
     assert 'imports MMPreTrain' in text and 'AssertionError: MMCV==9 is used' in text
-    assert '`pip uninstall onedl-mmpretrain mmpretrain`' in text
+    assert '`pip uninstall onedl-mmpretrain`' in text
 
 
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])

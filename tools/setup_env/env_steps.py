@@ -224,7 +224,7 @@ class Setup:
 
     def install_toolboxes(self) -> str:
         self.pip('--force-reinstall', '--no-deps', str(self.mmcv_wheel()[0]))
-        files = [f'-r{REQUIREMENTS / name}' for name in ('onedl.txt', 'cls.txt')]
+        files = [f'-r{REQUIREMENTS / name}' for name in ('onedl.txt', 'onedl-cls.txt')]
         self.pip(*self.torch_pin(), '--no-build-isolation', *files)
         # Both builds of OpenCV are dependencies and share one folder, so the last one installed
         # counts: the headless build needs no libGL, which servers and containers lack.

@@ -202,8 +202,8 @@ def validations_of(folder: Path) -> dict[str, dict[str, float]]:
         a finished run, else from MMEngine's logs.
     """
     if (folder / RESULT).is_file():
-        found: dict[str, dict[str, float]] = json.loads((folder / RESULT).read_text('utf-8'))
-        return found.get('validations', {})
+        found: dict[str, Any] = json.loads((folder / RESULT).read_text('utf-8'))
+        return dict(found.get('validations', {}))
     validations: dict[str, dict[str, float]] = {}
     for log in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in log.read_text(encoding='utf-8').splitlines():
@@ -212,7 +212,7 @@ def validations_of(folder: Path) -> dict[str, dict[str, float]]:
             except json.JSONDecodeError:  # the last line of a run that was killed
                 continue
             if 'loss' not in row and 'step' in row:
-                metrics = {k: v for k, v in row.items() if isinstance(v, Real)}
+                metrics = {k: float(v) for k, v in row.items() if isinstance(v, Real)}
                 for key in ('step', 'time', 'data_time'):
                     metrics.pop(key, None)
                 validations[str(row['step'])] = metrics

@@ -5,27 +5,17 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mmengine.utils.dl_utils import collect_env
 
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.complexity import Complexity, measure
+from mmela.distributions import DISTRIBUTIONS, distribution_of
 from mmela.errors import UserError
 
 ENVIRONMENT = 'environment.json'
-#: OpenMMLab's packages are distributed under these names or with the prefix onedl-.
-_PACKAGES = (
-    'mmela',
-    'torch',
-    'mmengine',
-    'mmcv',
-    'mmdet',
-    'mmdetection',
-    'mmsegmentation',
-    'mmpretrain',
-)
+_PACKAGES = ('mmela', 'torch', *DISTRIBUTIONS)
 
 
 def costs_of(spec: Spec) -> dict[str, Complexity]:
@@ -61,15 +51,6 @@ def record(spec_file: str, out: str) -> None:
     environment = {
         **{key: str(value) for key, value in collect_env().items()},
         'platform': platform.platform(),
-        'packages': {name: _version(name) for name in _PACKAGES},
+        'packages': dict(distribution_of(name) for name in _PACKAGES),
     }
     (folder / ENVIRONMENT).write_text(json.dumps(environment, indent=2), encoding='utf-8')
-
-
-def _version(package: str) -> str | None:
-    for name in (package, f'onedl-{package}'):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None

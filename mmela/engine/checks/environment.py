@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
+import torch
 from mmengine.config import Config
 
+from mmela.distributions import (
+    distribution_of,
+    install_command,
+    installed_version,
+    older_numpy_command,
+)
 from mmela.engine.toolboxes import check_installed, is_installed, scope_of, toolbox_of
 from mmela.errors import UserError, cause_of, torchvision_command
-
-_MMCV_INSTALL = (
-    '`pip install setuptools wheel ninja packaging psutil` and then '
-    '`pip install --no-build-isolation onedl-mmcv`'
-)
 
 
 def check_packages(cfg: Config, splits: Sequence[str]) -> None:
@@ -34,6 +36,7 @@ def check_environment(scope: str) -> None:
             that fixes it.
     """
     toolbox = toolbox_of(scope)
+    _check_numpy()
     _check_torchvision(is_needed=scope == 'mmpretrain')
     _check_mmcv()
     check_installed(scope)
@@ -42,8 +45,18 @@ def check_environment(scope: str) -> None:
     _import(
         scope,
         f'{toolbox.title} cannot be imported',
-        f'reinstall it: `pip install -U {toolbox.distribution}`',
+        f'reinstall it: {install_command(scope)}',
     )
+
+
+def _check_numpy() -> None:
+    try:
+        torch.zeros(1).numpy()
+    except RuntimeError as error:
+        raise UserError(
+            f'NumPy {np.__version__} does not fit torch {torch.__version__} ({error}): '
+            f'{older_numpy_command()}.'
+        ) from error
 
 
 def _check_torchvision(is_needed: bool) -> None:
@@ -57,24 +70,26 @@ def _check_torchvision(is_needed: bool) -> None:
         fix += ', or `pip uninstall torchvision`: detection and segmentation do not need it'
     _import(
         'torchvision',
-        f'torchvision {_version("torchvision")} cannot be imported with torch {_version("torch")}',
+        f'torchvision {installed_version("torchvision")} cannot be imported with torch '
+        f'{torch.__version__}',
         fix,
     )
 
 
 def _check_mmcv() -> None:
+    name, install = distribution_of('mmcv')[0], install_command('mmcv')
     if not is_installed('mmcv'):
-        raise UserError(f'MMCV is not installed: {_MMCV_INSTALL}.')
-    _import('mmcv', 'MMCV cannot be imported', f'reinstall it: {_MMCV_INSTALL}')
+        raise UserError(f'MMCV is not installed: {install}.')
+    _import('mmcv', 'MMCV cannot be imported', f'reinstall it: {install}')
     if not is_installed('mmcv._ext'):
         raise UserError(
             'MMCV was installed without its compiled operators (mmcv-lite, or a build without '
-            f'torch): `pip uninstall mmcv mmcv-lite onedl-mmcv`, then {_MMCV_INSTALL}.'
+            f'torch): `pip uninstall mmcv-lite {name}`, then {install}.'
         )
     _import(
         'mmcv._ext',
-        f"MMCV's compiled operators do not fit torch {_version('torch')}",
-        f'rebuild them: `pip uninstall mmcv onedl-mmcv`, then {_MMCV_INSTALL}',
+        f"MMCV's compiled operators do not fit torch {torch.__version__}",
+        f'rebuild them: `pip uninstall {name}`, then {install}',
     )
 
 
@@ -88,8 +103,8 @@ def _check_mmpretrain_beside(title: str) -> None:
     except Exception as error:
         raise UserError(
             f'{title} imports MMPreTrain where it is installed, and that fails here '
-            f'({cause_of(error)}); reinstall it: `pip install -U onedl-mmpretrain`, or remove it: '
-            f'`pip uninstall onedl-mmpretrain mmpretrain`: {title} does not need it.'
+            f'({cause_of(error)}); reinstall it: {install_command("mmpretrain")}, or remove it: '
+            f'`pip uninstall {distribution_of("mmpretrain")[0]}`: {title} does not need it.'
         ) from error
 
 
@@ -99,10 +114,3 @@ def _import(module: str, problem: str, fix: str) -> None:
     # A broken installation raises anything: an undefined symbol, an assertion on versions, ...
     except Exception as error:
         raise UserError(f'{problem} ({cause_of(error)}); {fix}.') from error
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return '(unknown)'
