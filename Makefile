@@ -18,7 +18,7 @@ CHOSEN = $(filter command environment,$(firstword $(origin PYTHON)))
 PYTEST = OMP_NUM_THREADS=1 '$(BIN)/python' -m pytest -n $(PROCESSES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-core test-long test-installer lint format tables clean
+.PHONY: help setup demo test test-core test-long test-installer lint format tables matrix clean
 
 help:
 	@echo 'make demo            train, test and draw an ELA detector and segmenter on generated scenes'
@@ -29,6 +29,7 @@ help:
 	@echo 'make lint            ruff and mypy'
 	@echo 'make format          format with ruff'
 	@echo 'make tables          write the results of benchmarks/accuracy into README.md and configs'
+	@echo 'make matrix          try the README in other environments: Python, torch, original stack'
 	@echo 'make setup           only the environment (all of the above do it themselves)'
 	@echo 'make clean           delete the environment and build files; keeps work_dirs, data and caches'
 
@@ -61,6 +62,10 @@ lint: setup
 format: setup
 	'$(BIN)/ruff' check --fix .
 	'$(BIN)/ruff' format .
+
+# MATRIX='original between' names some of the environments; see tools/matrix.py.
+matrix: setup
+	'$(BIN)/python' tools/matrix.py $(MATRIX)
 
 tables: setup
 	'$(BIN)/python' -m benchmarks.accuracy_tables

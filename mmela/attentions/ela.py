@@ -6,13 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from mmela.attentions.arguments import check_count, check_kernel_size, divisor
 from mmela.attentions.base import Attention
 from mmela.attentions.gate_layers import run
 from mmela.errors import ConfigError, did_you_mean
 from mmela.ops import apply_gates, ela, ela_gates, strip_means
+from mmela.ops.dispatch import COMPILER_READS_MODULES, is_compiling
 from mmela.ops.reference import without_autocast
 from mmela.registry import MODELS
 
@@ -232,11 +232,13 @@ def _are_plain(conv: nn.Module, gn: nn.Module) -> bool:
 
 def _is_plain(child: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a child is the module itself or its parametrization, and nothing watches it."""
-    if child._forward_hooks or child._forward_pre_hooks or 'forward' in child.__dict__:
+    if child._forward_hooks or child._forward_pre_hooks:
+        return False
+    if (COMPILER_READS_MODULES or not is_compiling()) and 'forward' in child.__dict__:
         return False
     if child._backward_hooks or getattr(child, '_backward_pre_hooks', None):  # torch 2.0
         return False
     if type(child) is kind:
         # No DTensor, no quantized tensor. A look-up by attribute would cost a microsecond.
         return type(child._parameters.get('weight')) in (nn.Parameter, Tensor)
-    return type(child).__bases__ == (kind,) and is_parametrized(child)
+    return 'parametrizations' in child._modules and type(child).__bases__ == (kind,)

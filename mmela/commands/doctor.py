@@ -160,7 +160,9 @@ def _toolbox(module: str) -> Callable[[], str]:
 def _triton() -> str:
     if find_spec('triton') is None:
         return 'not installed; only fused=True needs it'
-    return str(import_module('triton').__version__)
+    number = str(import_module('triton').__version__)
+    is_old = _numbers(number) < (3, 2)
+    return number + ', too old for fused=True, which needs 3.2; nothing else does' * is_old
 
 
 def _configs() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -64,7 +65,7 @@ def ela(
     """
     parameters = [p for p in (conv_weight, gn_weight, gn_bias, scale) if p is not None]
     exporting = _is_exporting()
-    eager = not (exporting or _is_compiling() or x.is_meta or _is_transformed()) and all(
+    eager = not (exporting or is_compiling() or x.is_meta or _is_transformed()) and all(
         type(t) in (Tensor, Parameter) for t in (x, *parameters)
     )
     if not eager:
@@ -143,10 +144,16 @@ def _never() -> bool:
     return False
 
 
+def _old_dynamo_is_compiling() -> bool:
+    return 'torch._dynamo' in sys.modules and torch._dynamo.is_compiling()
+
+
 # `torch.compiler.is_compiling` came with torch 2.3, `is_exporting` with 2.7; mmela also runs on
 # older ones.
 _compiler = getattr(torch, 'compiler', None)
-_is_compiling: Callable[[], bool] = getattr(_compiler, 'is_compiling', _never)
+is_compiling: Callable[[], bool] = getattr(_compiler, 'is_compiling', _old_dynamo_is_compiling)
+#: Whether the compiler takes the attributes of a module for what they are.
+COMPILER_READS_MODULES = hasattr(_compiler, 'is_compiling')
 _is_torch_export: Callable[[], bool] = getattr(_compiler, 'is_exporting', _never)
 
 

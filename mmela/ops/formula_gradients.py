@@ -44,10 +44,12 @@ def formula_gradients(
     return tuple(next(found) if wants else None for wants in wanted)
 
 
-def _questions(*names: str) -> list[Callable[[Tensor], bool]]:
+def _questions() -> list[Callable[[Tensor], bool]]:
     # Not public, but there is no other test for a batched tensor.
-    functorch = getattr(torch._C, '_functorch', None)
-    return [getattr(functorch, name) for name in names if hasattr(functorch, name)]
+    functorch = torch._C._functorch
+    if hasattr(functorch, 'is_legacy_batchedtensor'):
+        return [functorch.is_batchedtensor, functorch.is_legacy_batchedtensor]
+    return [lambda grad: 'Batched' in str(torch._C._dispatch_keys(grad))]  # torch 2.1
 
 
-_IS_BATCHED = _questions('is_batchedtensor', 'is_legacy_batchedtensor')
+_IS_BATCHED = _questions()

@@ -126,12 +126,14 @@ def ela_gates(
     Returns:
         ``y_h`` of shape (N, C, H, 1) and ``y_w`` of shape (N, C, 1, W), in :func:`gate_dtype`.
     """
+
+    def gate(z: Tensor) -> Tensor:
+        return axis_gate(
+            z, conv_weight, gn_weight, gn_bias, groups=groups, num_groups=num_groups, eps=eps
+        )
+
     z_h, z_w = strip_means(x)
-    y_h, y_w = (
-        axis_gate(z, conv_weight, gn_weight, gn_bias, groups=groups, num_groups=num_groups, eps=eps)
-        for z in (z_h, z_w)
-    )
-    return y_h.unsqueeze(3), y_w.unsqueeze(2)
+    return gate(z_h).unsqueeze(3), gate(z_w).unsqueeze(2)
 
 
 def apply_gates(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 import torch
@@ -21,8 +22,12 @@ TOLERANCE = {
 }
 NAMES = ['out', 'x', 'conv.weight', 'gn.weight', 'gn.bias', 'scale']
 
+try:
+    HAS_TRITON = tuple(map(int, version('triton').split('.')[:2])) >= (3, 2)
+except PackageNotFoundError:
+    HAS_TRITON = False
 kernels = partial(ela, fused=True)
-IMPLEMENTATIONS = {'lean': ela_lean, 'kernels': kernels}
+IMPLEMENTATIONS = {'lean': ela_lean, **({'kernels': kernels} if HAS_TRITON else {})}
 
 
 class Layer(NamedTuple):

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mmela import ELA
 
 pytestmark = [pytest.mark.long, pytest.mark.core]  # two processes import everything
-pytest.importorskip('triton', reason='the kernels need Triton')
+pytest.importorskip('triton', minversion='3.2', reason='the kernels need Triton')
 
 
 def make_network(fused):

@@ -13,7 +13,7 @@ from mmela import ELA
 from mmela.errors import ConfigError
 from mmela.ops import ela, ela_reference
 
-pytest.importorskip('triton', reason='the kernels need Triton')
+pytest.importorskip('triton', minversion='3.2', reason='the kernels need Triton')
 from mmela.ops import triton_passes  # noqa: E402
 
 SHAPE = (2, 8, 6, 5)

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import kernel_resources
 from benchmarks.kernel_resources import CAPABILITIES, DTYPES, HEADER, MEMORY_FORMATS, PASSES
 
-pytest.importorskip('triton', reason='compiling kernels needs Triton')
+pytest.importorskip('triton', minversion='3.2', reason='compiling kernels needs Triton')
 TABLE = 'benchmarks/results/kernels_sm80_sm90.csv'
 
 

@@ -18,7 +18,7 @@ from ela_layers import (
 
 from mmela import ELA
 
-pytest.importorskip('triton', reason='the kernels need Triton')
+pytest.importorskip('triton', minversion='3.2', reason='the kernels need Triton')
 from mmela.ops import triton_passes  # noqa: E402
 
 HALF, BFLOAT, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
