@@ -58,20 +58,20 @@ class Environment:
     mmcv: str
 
 
+_ORIGINAL = ('torch==2.1.2', 'torchvision==0.16.2', 'numpy<2'), 'openmmlab,openmmlab-cls'
 ENVIRONMENTS = {
     e.name: e
     for e in (
         Environment('maintained', 'python3.11', ('torch==2.13.0',), 'onedl', 'onedl-mmcv==2.3.6'),
+        Environment('original', 'python3.11', *_ORIGINAL, 'mmcv==2.1.0'),
+        Environment('original, old Python', 'python3.10', *_ORIGINAL, 'mmcv==2.1.0'),
         Environment(
-            'original', 'python3.11', ('torch==2.1.2', 'numpy<2'), 'openmmlab', 'mmcv==2.1.0'
+            'between', 'python3.12', ('torch==2.6.0', 'torchvision==0.21.0'), 'onedl,onedl-cls',
+            'onedl-mmcv==2.3.6',
         ),
-        Environment(
-            'original, 3.10', 'python3.10', ('torch==2.1.2', 'numpy<2'), 'openmmlab', 'mmcv==2.1.0'
-        ),
-        Environment('between', 'python3.12', ('torch==2.6.0',), 'onedl', 'onedl-mmcv==2.3.6'),
-        Environment('newest', 'python3.13', ('torch==2.13.0',), 'onedl', 'onedl-mmcv==2.3.6'),
+        Environment('new Python', 'python3.13', ('torch==2.13.0',), 'onedl', 'onedl-mmcv==2.3.6'),
     )
-}
+}  # fmt: skip
 
 
 @dataclass
@@ -239,7 +239,7 @@ def install_lines(extra: str) -> list[str]:
     block = re.search(r'```sh\n(pip install .*?)```', text, re.DOTALL)
     assert block is not None, 'README.md has no install lines'
     lines = block[1].strip().splitlines()
-    return [re.sub(r"'\.\[\w+\]'.*", f"'.[{extra}]'", line) for line in lines]
+    return [re.sub(r"'\.\[[\w,-]+\]'.*", f"'.[{extra}]'", line) for line in lines]
 
 
 def constraints(environment: Environment) -> list[str]:

@@ -129,7 +129,8 @@ class CoordAtt(Attention):
             self.conv_w = nn.Conv2d(width, in_channels, 1)
 
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        h, w = (strip.unsqueeze(3) for strip in strip_means(x))  # (N, C, H, 1), (N, C, W, 1)
+        h, w = strip_means(x)
+        h, w = h.unsqueeze(3), w.unsqueeze(3)  # (N, C, H, 1), (N, C, W, 1)
         if self.joint:
             length = x.size(2)
             strips = self._encode(torch.cat((h, w), dim=2))

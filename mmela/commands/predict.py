@@ -161,7 +161,8 @@ class _Segmentation:
         from mmengine.model import revert_sync_batchnorm
         from mmseg.apis import MMSegInferencer
 
-        self._infer = MMSegInferencer(cfg, checkpoint, device=device, show_progress=False)
+        self._infer = MMSegInferencer(cfg, checkpoint, device=device)
+        self._infer.show_progress = False  # no argument in the original distribution
         self._infer.model = revert_sync_batchnorm(self._infer.model)  # SyncBN needs a GPU
         self.model = self._infer.model
 
