@@ -127,7 +127,10 @@ class Trial:
     def build(self) -> None:
         """The environment as a person has it."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.must(self.environment.python, '-m', 'venv', self.folder)
+        ok, _ = self.run(self.environment.python, '-m', 'venv', self.folder)
+        if not ok:
+            self.row['install changed'] = f'no {self.environment.python} here'
+            raise RuntimeError(f'{self.environment.python} makes no environment (see {self.log})')
         self.must(self.python, '-m', 'pip', 'install', *self.environment.packages)
 
     def install(self) -> None:
