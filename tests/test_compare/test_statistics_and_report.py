@@ -156,7 +156,7 @@ def test_the_report_has_the_metrics_of_classes_and_whether_the_training_was_long
     test = stats.ttest_rel(values['ELA'][:, 1], values['none'][:, 1])
     low, high = test.confidence_interval()
     mean = values['none'][:, 1].mean()
-    difference = f'{values["ELA"][:, 1].mean() - mean:+.3g} ({low:+.3g} to {high:+.3g})'
+    difference = f'{values["ELA"][:, 1].mean() - mean:+.2g} ({low:+.2g} to {high:+.2g})'
     assert f'| IoU/dress | {mean:.4g} | {difference} |' in page and 'IoU/hat' not in page
     assert 'at 6 and 8, none changed by +2 on average' in page
     assert (tmp_path / 'curves.png').is_file()
@@ -183,6 +183,7 @@ def test_the_spec_and_the_environment_are_kept(tmp_path):
     assert (tmp_path / 'out/spec.py').read_text() == open(file).read()
     kept = json.loads((tmp_path / 'out/environment.json').read_text())
     assert torch.__version__.startswith(kept['packages']['torch'])
+    assert kept['processor']
     name, version = distribution_of('mmcv')
     assert kept['packages'][name] == version
 

@@ -1,4 +1,4 @@
-"""Clothes in street photographs: DeepLabV3 with ResNet-18 of half the width, from scratch."""
+"""DeepLabV3 with ResNet-18 of half the width on clothes, from scratch."""
 
 base = 'configs/seg/deeplabv3/deeplabv3_r18-ela-b_clothes.py'
 metric = 'mIoU'

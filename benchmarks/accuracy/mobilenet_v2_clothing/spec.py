@@ -1,4 +1,4 @@
-"""Kinds of clothing: MobileNetV2 of half the width from scratch."""
+"""MobileNetV2 of half the width on kinds of clothing, from scratch."""
 
 base = 'configs/cls/mobilenet_v2/mobilenet-v2-ela-b_clothing.py'
 metric = 'accuracy/top1'

@@ -1,4 +1,6 @@
-"""Kinds of clothing: ResNet-18 of half the width from scratch, and how the gate should start.
+"""ResNet-18 on kinds of clothing, from scratch.
+
+Of half the width. And how should the gate start?
 
 A fresh ELA multiplies by 0.29 on average, with noise from its random convolution. The last four
 entries start its GroupNorm otherwise: with weight 0.1 most of the noise is gone, with weight 0 all

@@ -1,6 +1,6 @@
-"""Blood cells: YOLOX-Nano fine-tuned from the COCO weights that ELA's authors start from.
+"""YOLOX-Nano on blood cells, fine-tuned.
 
-Those weights come from their repository: docs/authors_checkpoint.md has the command that converts
+From the COCO weights that ELA's authors start from, out of their repository: docs/authors_checkpoint.md has the command that converts
 ``YOLOX/model_data/yolox_nano.pth`` to ``work_dirs/start.pth``.
 """
 

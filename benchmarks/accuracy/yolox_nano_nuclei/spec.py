@@ -1,4 +1,6 @@
-"""Cell nuclei in microscope images, many and small: YOLOX-Nano fine-tuned as on blood cells.
+"""YOLOX-Nano on cell nuclei, fine-tuned.
+
+Many and small; the training is that on blood cells.
 
 The configs of custom data are read by options alone: the data set, one class and 256 px.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mmela.distributions import DISTRIBUTIONS, distribution_of
 from mmela.errors import UserError
 
 ENVIRONMENT = 'environment.json'
+#: A random number, and a page of compiler flags.
+_NOT_KEPT = ('numpy_random_seed', 'PyTorch compiling details')
 _PACKAGES = ('mmela', 'torch', *DISTRIBUTIONS)
 
 
@@ -48,9 +51,19 @@ def record(spec_file: str, out: str) -> None:
     copy = folder / 'spec.py'
     if copy.resolve() != Path(spec_file).resolve():
         shutil.copyfile(spec_file, copy)
+    found = collect_env()
+    for key in _NOT_KEPT:
+        found.pop(key, None)
     environment = {
-        **{key: str(value) for key, value in collect_env().items()},
-        'platform': platform.platform(),
+        'processor': _processor(),
+        'system': f'{platform.system()} {platform.machine()}',
+        **{key: str(value) for key, value in found.items()},
         'packages': dict(distribution_of(name) for name in _PACKAGES),
     }
     (folder / ENVIRONMENT).write_text(json.dumps(environment, indent=2), encoding='utf-8')
+
+
+def _processor() -> str:
+    info = Path('/proc/cpuinfo')
+    found = re.search(r'model name\s*:\s*(.+)', info.read_text()) if info.exists() else None
+    return found[1].strip() if found else platform.processor()

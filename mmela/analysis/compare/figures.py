@@ -21,7 +21,7 @@ def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> An
         for entry, found in table.items()
         if found is not None and entry != spec.reference and not math.isnan(found.low)
     }
-    figure = Figure(figsize=(5.5, 0.8 + 0.4 * len(shown)), layout='constrained')
+    figure = Figure(figsize=(5.5, 1 + 0.4 * len(shown)), layout='constrained')
     FigureCanvasAgg(figure)
     ax = figure.subplots()
     for row, found in enumerate(shown.values()):
@@ -30,7 +30,7 @@ def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> An
     ax.axvline(0, color='grey', linewidth=0.8)
     ax.set_yticks(range(len(shown)), [f'{e} ({f.seeds} seeds)' for e, f in shown.items()])
     ax.invert_yaxis()
-    ax.set_xlabel(f'{spec.metric}: difference to {spec.reference}, 95 % interval')
+    ax.set_xlabel(f'{spec.metric}\ndifference to {spec.reference}, 95 % interval')
     return figure
 
 

@@ -227,16 +227,16 @@ def as_csv(results: Results) -> str:
 def _cells(spec: Spec, entry: str, found: Comparison | None) -> list[str]:
     if found is None:
         return ['0', '', '', '', '', '']
-    deviation = '' if math.isnan(found.deviation) else f'{found.deviation:.4g}'
+    deviation = '' if math.isnan(found.deviation) else f'{found.deviation:.2g}'
     if entry == spec.reference:
         return [str(found.seeds), f'{found.mean:.4g}', deviation, '', '', '']
-    interval = '' if math.isnan(found.low) else f'{found.low:+.4g} to {found.high:+.4g}'
+    interval = '' if math.isnan(found.low) else f'{found.low:+.2g} to {found.high:+.2g}'
     needed = '' if math.isnan(found.low) else str(found.seeds_needed or 'over 1000')
     return [
         str(found.seeds),
         f'{found.mean:.4g}',
         deviation,
-        f'{found.difference:+.4g}',
+        f'{found.difference:+.2g}',
         interval,
         needed,
     ]
@@ -246,8 +246,8 @@ def _difference(found: Comparison | None) -> str:
     if found is None:
         return ''
     if math.isnan(found.low):
-        return f'{found.difference:+.3g}'
-    return f'{found.difference:+.3g} ({found.low:+.3g} to {found.high:+.3g})'
+        return f'{found.difference:+.2g}'
+    return f'{found.difference:+.2g} ({found.low:+.2g} to {found.high:+.2g})'
 
 
 def _escaped(text: str) -> str:

@@ -50,7 +50,7 @@ class Comparison:
         """
         if math.isnan(self.low):
             return 'one seed shows nothing'
-        interval = f'interval {self.low * scale:+.2f} to {self.high * scale:+.2f}'
+        interval = f'interval {self.low * scale:+.2g} to {self.high * scale:+.2g}'
         if not self.is_shown:
             return f'no difference could be shown ({interval})'
         is_better = (self.difference > 0) == higher_is_better
