@@ -1,7 +1,7 @@
 """YOLOX-Nano on blood cells, fine-tuned.
 
-From the COCO weights that ELA's authors start from, out of their repository: docs/authors_checkpoint.md has the command that converts
-``YOLOX/model_data/yolox_nano.pth`` to ``work_dirs/start.pth``.
+From the COCO weights that ELA's authors start from. docs/authors_checkpoint.md has the command that
+converts ``YOLOX/model_data/yolox_nano.pth`` of their repository to ``work_dirs/start.pth``.
 """
 
 base = 'configs/det/yolox/yolox_nano-ela-t_bccd.py'
