@@ -83,9 +83,11 @@ def _import_kernels() -> tuple[Any, Any]:
     try:
         import triton
         import triton.backends.compiler
+        from triton.backends.nvidia.compiler import get_ptxas  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f'Compiling the kernels needs Triton ({error}): pip install "triton>=3.2".'
+            f'Compiling the kernels without a GPU needs a newer Triton ({error}): '
+            'pip install -U triton.'
         ) from None
     from mmela.ops import triton_passes
 

@@ -13,7 +13,11 @@ import pytest
 from benchmarks import kernel_resources
 from benchmarks.kernel_resources import CAPABILITIES, DTYPES, HEADER, MEMORY_FORMATS, PASSES
 
-pytest.importorskip('triton', minversion='3.2', reason='compiling kernels needs Triton')
+pytest.importorskip('triton', reason='compiling kernels needs Triton')
+try:
+    from triton.backends.nvidia.compiler import get_ptxas  # noqa: F401
+except ImportError:
+    pytest.skip('compiling without a GPU needs a newer Triton', allow_module_level=True)
 TABLE = 'benchmarks/results/kernels_sm80_sm90.csv'
 
 
