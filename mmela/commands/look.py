@@ -62,15 +62,11 @@ def look(
                 for name, maps in looker.gates(view, layers).items()
             }
         else:
-            panels = [Panel(cam, looker.cam(view, cam, layers, label), None if stretch else (0, 1))]
-            if compare is not None and other is not None:
-                panels.append(
-                    Panel(
-                        f'{cam}, compared',
-                        compare.cam(other, cam, layers, label),
-                        None if stretch else (0, 1),
-                    )
-                )
+            shown = [(looker, view), *([(compare, other)] if compare and other else [])]
+            panels = [
+                Panel(title, network.cam(seen, cam, layers, label), None if stretch else (0, 1))
+                for title, (network, seen) in zip(_titles(cam, shown), shown, strict=True)
+            ]
             rows = {Path(image).name: panels}
         for name, row in rows.items():
             arrays.update({f'{name}/{panel.title}': panel.values for panel in row})
@@ -79,6 +75,16 @@ def look(
         if save_npz:
             np.savez_compressed(str(Path(out, f'{names[image]}.npz')), allow_pickle=False, **arrays)
         yield path
+
+
+def _titles(cam: str, shown: Sequence[tuple[Looker, View]]) -> list[str]:
+    """The method, and for two networks the names of their configs too."""
+    if len(shown) == 1:
+        return [cam]
+    names = [Path(network.cfg.filename or 'config').stem for network, _ in shown]
+    if names[0] == names[1]:
+        names = [f'{name}, {which}' for name, which in zip(names, ('first', 'second'), strict=True)]
+    return [f'{cam}, {name}' for name in names]
 
 
 def pointing_score(

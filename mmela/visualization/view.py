@@ -36,6 +36,11 @@ def view_of(batch: dict[str, Any], preprocessor: Any) -> View:
     padded = (int(x.size(1)), int(x.size(2)))
     meta = batch['data_samples'][0].metainfo
     height, width = meta.get('img_shape', padded)[:2]
+    if 'ori_shape' in meta and 'scale_factor' in meta:
+        # What a `Pad` of the pipeline adds counts as image for `img_shape`.
+        factor_x, factor_y = meta['scale_factor'][:2]
+        height = min(height, round(meta['ori_shape'][0] * factor_y))
+        width = min(width, round(meta['ori_shape'][1] * factor_x))
     border = meta.get('border')
     top, bottom, left, right = (0, height, 0, width) if border is None else map(int, border)
     box = (top, bottom, left, right)

@@ -6,13 +6,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.structures import BaseDataElement
+from torch import nn
 
 from mmela import ELA, SE, engine
 from mmela.commands.look import Looker, look, pointing_score
 from mmela.engine import UserError
 from mmela.visualization.cam import share_inside
 from mmela.visualization.gates import gate_maps
-from mmela.visualization.view import crop_to_image
+from mmela.visualization.view import crop_to_image, view_of
 
 pytestmark = [pytest.mark.long, pytest.mark.core]
 
@@ -124,3 +126,12 @@ def test_a_training_logs_the_maps_after_each_validation(
     engine.train(engine.load_config(config, options, work_dir=str(tmp_path)))
     (image,) = tmp_path.glob('*/vis_data/vis_image/attention_*.png')
     assert cv2.imread(str(image)).shape[0] > 300  # three layers, one below the other
+
+
+def test_padding_of_the_pipeline_is_cropped_too():
+    """MMDetection's `Pad` sets ``img_shape`` to the padded size; the image was 30 x 40 pixels."""
+    meta = dict(img_shape=(64, 64), ori_shape=(30, 40), scale_factor=(1.5, 1.5))
+    sample = BaseDataElement(metainfo=meta)
+    batch = dict(inputs=torch.zeros(1, 3, 64, 64), data_samples=[sample])
+    view = view_of(batch, nn.Identity())
+    assert view.box == (0, 45, 0, 60) and view.image.shape == (45, 60, 3)
