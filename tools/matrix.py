@@ -153,7 +153,7 @@ class Trial:
     def mmcv_wheel(self) -> Path:
         """The folder with a wheel of mmcv for this environment, built if the cache has none."""
         asked = 'import sys, torch; print(torch.__version__, f"cpython3{sys.version_info[1]}")'
-        torch, tag = self.must(self.python, '-c', asked).split()
+        torch, tag = self.must(self.python, '-c', asked).splitlines()[-1].split()
         mmcv, compiler, ops = self.environment.mmcv, find_compiler(), CudaOps(wanted=False)
         key = wheel_key(mmcv.partition('==')[2], torch, tag, compiler.identity, ops)
         folder = cache_folder() / 'mmcv' / key
