@@ -55,6 +55,7 @@ def test_a_segmenter_takes_images_of_two_sizes_in_one_batch(tiny_seg, trained, i
 
 
 def test_equal_names_of_classes_keep_their_scores(configs, trained, images, tmp_path):
+    pytest.importorskip('mmpretrain')
     cfg, checkpoint = trained(
         str(configs / 'tiny_cls.py'), meta={'dataset_meta': {'classes': ['crane', 'crane', 'ox']}}
     )

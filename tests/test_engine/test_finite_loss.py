@@ -53,6 +53,8 @@ def config(configs, shapes_root, greys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def config(name, *settings, hook):
+        if name == 'tiny_cls':
+            pytest.importorskip('mmpretrain')
         root = greys if name == 'tiny_cls' else shapes_root
         settings = [f'data_root={root}/', *settings]
         cfg = load_config(str(configs / f'{name}.py'), settings, str(tmp_path / 'run'))
