@@ -84,11 +84,11 @@ common=(--device "$device" --out "$out")
 real=(--shapes real) large=(--shapes large) network=(--pairs 100 --dtype bfloat16) rcnn=()
 if [ "$device" = cpu ]; then
   real=(--shapes 2x64x20x20) large=(--shapes 2x64x20x20)
-  network=(--pairs 2 --batch 1 --shape 64 64 --dtype float32)
-fi
-"$python" -c 'import torch; from mmcv.ops import roi_align
-roi_align(torch.ones(1, 1, 8, 8).cuda(), torch.tensor([[0., 0, 0, 8, 8]]).cuda(), 2)' 2>/dev/null ||
+  network=(--pairs 2 --batch 2 --shape 64 64 --dtype float32)
+elif ! "$python" -c 'import torch; from mmcv.ops import roi_align
+roi_align(torch.ones(1, 1, 8, 8).cuda(), torch.tensor([[0., 0, 0, 8, 8]]).cuda(), 2)' 2>/dev/null; then
   rcnn=(--cfg-options model.roi_head.bbox_roi_extractor.roi_layer.use_torchvision=True)
+fi
 stage 100 "$python" $ops "${common[@]}" --dtype bfloat16 "${real[@]}" --repeats 1 \
   --methods "${layers[@]}"
 stage 150 "$python" $ops "${common[@]}" --dtype bfloat16 "${large[@]}" --repeats 1 \
