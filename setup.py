@@ -14,7 +14,7 @@ from setuptools.command.develop import develop
 
 ROOT = Path(__file__).resolve().parent
 SHARED = ('configs', 'tools', 'model-index.yml')
-LEFT_OUT = shutil.ignore_patterns('__pycache__', '*.pyc', 'setup_env')
+LEFT_OUT = shutil.ignore_patterns('__pycache__', '*.pyc', 'setup_env', 'matrix.py')
 
 
 def link_shared_files():

@@ -89,7 +89,9 @@ def shared_files():
     return {
         path.relative_to(ROOT).as_posix()
         for path in files
-        if path.is_file() and '__pycache__' not in path.parts and 'setup_env' not in path.parts
+        if path.is_file()
+        and '__pycache__' not in path.parts
+        and not {'setup_env', 'matrix.py'} & set(path.parts)
     }
 
 

@@ -183,8 +183,7 @@ class Trial:
             if task == 'classification':
                 data = work / 'folders'
                 self.must(self.python, '-c', _FOLDERS, data)
-            by_epoch = {'detection': 'max_epochs', 'classification': 'max_epochs'}
-            counter = by_epoch.get(task, 'max_iters')
+            counter = 'max_iters' if task == 'segmentation' else 'max_epochs'
             options = [
                 f'data_root={data}', 'load_from=None', 'train_dataloader.batch_size=2',
                 'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mmela.distributions import distribution_of, install_command, older_numpy_command
-from mmela.errors import cause_of, torchvision_command
+from mmela.distributions import distribution_of, install_command
+from mmela.engine.checks.environment import check_numpy
+from mmela.errors import UserError, cause_of, torchvision_command
 
 
 class Finding(NamedTuple):
@@ -40,7 +41,7 @@ def diagnose() -> Iterator[Finding]:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
                 yield Finding(subject, True, look())
-        except _Problem as problem:
+        except (_Problem, UserError) as problem:
             yield Finding(subject, False, str(problem))
         # A broken installation raises anything: an undefined symbol, an assertion on versions.
         except Exception as error:
@@ -63,13 +64,7 @@ def _torch() -> str:
 
 
 def _numpy() -> str:
-    try:
-        torch.zeros(1).numpy()
-    except RuntimeError as error:
-        raise _Problem(
-            f'NumPy {np.__version__} does not fit torch {torch.__version__} ({error}); '
-            f'{older_numpy_command()}'
-        ) from error
+    check_numpy()
     return np.__version__
 
 

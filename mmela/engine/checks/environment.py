@@ -36,7 +36,7 @@ def check_environment(scope: str) -> None:
             that fixes it.
     """
     toolbox = toolbox_of(scope)
-    _check_numpy()
+    check_numpy()
     _check_torchvision(is_needed=scope == 'mmpretrain')
     _check_mmcv()
     check_installed(scope)
@@ -49,7 +49,12 @@ def check_environment(scope: str) -> None:
     )
 
 
-def _check_numpy() -> None:
+def check_numpy() -> None:
+    """Checks that torch takes the NumPy that is installed.
+
+    Raises:
+        UserError: If it does not. The message has the command that installs an older NumPy.
+    """
     try:
         torch.zeros(1).numpy()
     except RuntimeError as error:
