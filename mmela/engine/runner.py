@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -121,6 +122,10 @@ def disconnect_at_end() -> Iterator[None]:
     before = torch_dist.is_available() and torch_dist.is_initialized()
     yield
     if not before and torch_dist.is_available() and torch_dist.is_initialized():
+        # An operation's tensors are freed by gloo's threads after it has returned. That takes
+        # Python, so it must be over before Python ends; the tensors of a barrier are not Python's.
+        torch_dist.barrier()
+        time.sleep(0.1)
         torch_dist.destroy_process_group()
 
 
