@@ -17,7 +17,7 @@ from mmela.analysis.compare.costs import record
 from mmela.analysis.compare.report import comparisons, write_report
 from mmela.analysis.compare.schedule import results_of, run_all
 from mmela.analysis.compare.spec import Spec, read_spec, slug
-from mmela.analysis.compare.statistics import compare, seeds_needed
+from mmela.analysis.compare.statistics import compare, decimals_of, seeds_needed
 from mmela.analysis.complexity import Complexity
 from mmela.distributions import distribution_of
 from mmela.engine import UserError
@@ -39,14 +39,21 @@ def test_the_interval_is_that_of_a_paired_t_test(entry):
 
 
 def test_the_words_say_what_the_interval_shows():
-    assert compare(WORSE, NONE).sentence().startswith('worse than the reference (interval -0.0')
-    assert compare(WORSE, NONE).sentence(higher_is_better=False).startswith('better')
-    assert (
-        compare(EQUAL, NONE)
-        .sentence(scale=100)
-        .startswith('no difference could be shown (interval -0.')
-    )
-    assert compare({0: 1.0}, {0: 2.0}).sentence() == 'one seed shows nothing'
+    # by hand: the differences have a mean of -0.0208 and a standard deviation of 0.00335
+    half = 2.776 * 0.00335 / math.sqrt(5)
+    interval = f'(interval {-0.0208 - half:.4f} to {-0.0208 + half:.4f})'
+    assert compare(WORSE, NONE).sentence(True, 4) == f'worse than the reference {interval}'
+    assert compare(WORSE, NONE).sentence(False, 4) == f'better than the reference {interval}'
+    assert compare(EQUAL, NONE).sentence(True, 1).startswith('no difference could be shown')
+    assert compare({0: 1.0}, {0: 2.0}).sentence(True, 4) == 'one seed shows nothing'
+
+
+def test_a_table_has_two_digits_of_its_smallest_deviation():
+    wide = {seed: 70 + 3 * value for seed, value in NONE.items()}  # deviations of .0028 and .0084
+    assert decimals_of([compare(NONE, NONE), compare(wide, wide), None]) == 4
+    assert decimals_of([compare(wide, wide)]) == 4
+    assert decimals_of([compare({0: 71.2}, {0: 70.1})]) == 2 and decimals_of([None]) == 0
+    assert decimals_of([compare({0: 10.0, 1: 50.0}, {0: 0.0, 1: 0.0})]) == 0
 
 
 def test_only_seeds_that_both_have_are_compared():
@@ -156,8 +163,9 @@ def test_the_report_has_the_metrics_of_classes_and_whether_the_training_was_long
     test = stats.ttest_rel(values['ELA'][:, 1], values['none'][:, 1])
     low, high = test.confidence_interval()
     mean = values['none'][:, 1].mean()
-    difference = f'{values["ELA"][:, 1].mean() - mean:+.2g} ({low:+.2g} to {high:+.2g})'
-    assert f'| IoU/dress | {mean:.4g} | {difference} |' in page and 'IoU/hat' not in page
+    # a standard deviation of a few points: two digits of it are one decimal
+    difference = f'{values["ELA"][:, 1].mean() - mean:+.1f} ({low:+.1f} to {high:+.1f})'
+    assert f'| IoU/dress | {mean:.1f} | {difference} |' in page and 'IoU/hat' not in page
     assert 'at 6 and 8, none changed by +2 on average' in page
     assert (tmp_path / 'curves.png').is_file()
 

@@ -13,7 +13,7 @@ from mmela.analysis.compare.cell import command_of
 from mmela.analysis.compare.figures import curves_figure, differences_figure, learning_curves
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.speed import read_speed
-from mmela.analysis.compare.statistics import Comparison, compare
+from mmela.analysis.compare.statistics import Comparison, compare, decimals_of
 from mmela.analysis.complexity import Complexity
 
 Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
@@ -86,12 +86,15 @@ def markdown(spec: Spec, table: Mapping[str, Comparison | None]) -> str:
         '| 95 % interval | seeds to settle it |',
         '|---|---|---|---|---|---|---|',
     ]
-    for entry, found in table.items():
-        lines.append(f'| {entry} | ' + ' | '.join(_cells(spec, entry, found)) + ' |')
+    for entry, cells in _rows(spec, table).items():
+        lines.append(f'| {entry} | ' + ' | '.join(cells) + ' |')
     lines.append('')
+    decimals = decimals_of(table.values())
     for entry, found in table.items():
         if entry != spec.reference:
-            said = 'no result yet' if found is None else found.sentence(spec.higher_is_better)
+            said = 'no result yet'
+            if found is not None:
+                said = found.sentence(spec.higher_is_better, decimals)
             lines.append(f'- {entry}: {said}.')
     lines += [
         '',
@@ -141,7 +144,9 @@ def metrics_table(spec: Spec, results: Results) -> str:
         table = comparisons(spec, results, name)
         reference = table[spec.reference]
         if reference is not None:
-            cells = [f'{reference.mean:.4g}', *(_difference(table[entry]) for entry in others)]
+            decimals = decimals_of(table.values())
+            cells = [f'{reference.mean:.{decimals}f}']
+            cells += [_difference(table[entry], decimals) for entry in others]
             lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'
 
@@ -193,8 +198,7 @@ def cost_table(
 def latex(spec: Spec, table: Mapping[str, Comparison | None]) -> str:
     """The table for a paper, with booktabs."""
     rows = []
-    for entry, found in table.items():
-        cells = _cells(spec, entry, found)
+    for entry, cells in _rows(spec, table).items():
         mean = f'${cells[1]} \\pm {cells[2]}$' if cells[2] else cells[1]
         rows.append(f'{_escaped(entry)} & {cells[0]} & {mean} & {cells[3]} & {cells[4]} \\\\')
     return '\n'.join(
@@ -224,30 +228,27 @@ def as_csv(results: Results) -> str:
     return text.getvalue()
 
 
-def _cells(spec: Spec, entry: str, found: Comparison | None) -> list[str]:
-    if found is None:
-        return ['0', '', '', '', '', '']
-    deviation = '' if math.isnan(found.deviation) else f'{found.deviation:.2g}'
-    if entry == spec.reference:
-        return [str(found.seeds), f'{found.mean:.4g}', deviation, '', '', '']
-    interval = '' if math.isnan(found.low) else f'{found.low:+.2g} to {found.high:+.2g}'
-    needed = '' if math.isnan(found.low) else str(found.seeds_needed or 'over 1000')
-    return [
-        str(found.seeds),
-        f'{found.mean:.4g}',
-        deviation,
-        f'{found.difference:+.2g}',
-        interval,
-        needed,
-    ]
+def _rows(spec: Spec, table: Mapping[str, Comparison | None]) -> dict[str, list[str]]:
+    decimals = decimals_of(table.values())
+    rows = {}
+    for entry, found in table.items():
+        if found is None:
+            rows[entry] = ['0', '', '', '', '', '']
+            continue
+        deviation = '' if math.isnan(found.deviation) else f'{found.deviation:.{decimals}f}'
+        rows[entry] = [str(found.seeds), f'{found.mean:.{decimals}f}', deviation, '', '', '']
+        if entry != spec.reference:
+            needed = '' if math.isnan(found.low) else str(found.seeds_needed or 'over 1000')
+            difference = f'{found.difference:+.{decimals}f}'
+            rows[entry][3:] = [difference, found.interval(decimals), needed]
+    return rows
 
 
-def _difference(found: Comparison | None) -> str:
+def _difference(found: Comparison | None, decimals: int) -> str:
     if found is None:
         return ''
-    if math.isnan(found.low):
-        return f'{found.difference:+.2g}'
-    return f'{found.difference:+.2g} ({found.low:+.2g} to {found.high:+.2g})'
+    difference, interval = f'{found.difference:+.{decimals}f}', found.interval(decimals)
+    return f'{difference} ({interval})' if interval else difference
 
 
 def _escaped(text: str) -> str:

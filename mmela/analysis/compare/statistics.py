@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,16 +41,17 @@ class Comparison:
         """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
-    def sentence(self, higher_is_better: bool = True, scale: float = 1.0) -> str:
-        """What the numbers show, in words.
+    def interval(self, decimals: int) -> str:
+        """The interval with so many decimals; empty for a single seed."""
+        if math.isnan(self.low):
+            return ''
+        return f'{self.low:+.{decimals}f} to {self.high:+.{decimals}f}'
 
-        Args:
-            higher_is_better: Whether more is better.
-            scale: What the numbers are multiplied by, such as 100.
-        """
+    def sentence(self, higher_is_better: bool, decimals: int) -> str:
+        """What the numbers show, in words."""
         if math.isnan(self.low):
             return 'one seed shows nothing'
-        interval = f'interval {self.low * scale:+.2g} to {self.high * scale:+.2g}'
+        interval = f'interval {self.interval(decimals)}'
         if not self.is_shown:
             return f'no difference could be shown ({interval})'
         is_better = (self.difference > 0) == higher_is_better
@@ -89,6 +90,19 @@ def compare(entry: Mapping[int, float], reference: Mapping[int, float]) -> Compa
         high=difference + half,
         seeds_needed=seeds_needed(difference, spread),
     )
+
+
+def decimals_of(found: Iterable[Comparison | None]) -> int:
+    """How many decimals a table needs: two digits of its smallest standard deviation.
+
+    Where no entry has one, four digits of the largest mean.
+    """
+    there = [c for c in found if c is not None]
+    deviations = [c.deviation for c in there if c.deviation > 0]
+    digits, number = 2, min(deviations, default=0.0)
+    if not deviations:
+        digits, number = 4, max((abs(c.mean) for c in there), default=0.0)
+    return max(0, digits - 1 - math.floor(math.log10(number))) if number else 0
 
 
 def seeds_needed(difference: float, spread: float) -> int | None:
