@@ -72,7 +72,7 @@ def summary() -> list[str]:
         reference = table[spec.reference]
         if reference is None or reference.seeds < 2:
             continue
-        scale = _scale(reference)
+        scale = _scale(spec)
         cells = []
         for pattern in _COLUMNS.values():
             named = [found for entry, found in table.items() if re.fullmatch(pattern, entry)]
@@ -95,7 +95,7 @@ def entries(name: str) -> list[str]:
     ]
     for entry, found in table.items():
         if found is not None:
-            scale = _scale(found)
+            scale = _scale(spec)
             deviation = '' if math.isnan(found.deviation) else f' ± {found.deviation * scale:.1f}'
             difference = '' if entry == spec.reference else _difference(found, scale)
             lines.append(
@@ -118,9 +118,9 @@ def _metric(spec: Spec) -> str:
     return {'coco/bbox_mAP': 'box AP', 'accuracy/top1': 'top-1'}.get(spec.metric, spec.metric)
 
 
-def _scale(found: Comparison) -> float:
+def _scale(spec: Spec) -> float:
     """COCO's metrics are fractions, the others percent."""
-    return 100 if found.mean <= 1 else 1
+    return 100 if spec.metric.startswith('coco/') else 1
 
 
 def _difference(found: Comparison | None, scale: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 from mmela_cli import mmela_imports
 
@@ -15,11 +16,12 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for runs and report')
     parser.add_argument('--seeds', type=int, default=5, help='seeds 0 to N-1 (default: 5)')
     parser.add_argument('--first-seed', type=int, default=0, help='start at this seed instead')
-    parser.add_argument('--jobs', type=int, default=1, help='runs at once (default: 1)')
+    parser.add_argument('--jobs', type=int, help='runs at once (default: 1, or one on each GPU)')
     parser.add_argument('--gpus', metavar='0,1', help='GPUs that the runs take in turn')
-    parser.add_argument('--dry-run', action='store_true', help='list the runs and do nothing')
-    parser.add_argument('--report-only', action='store_true', help='write the report anew')
-    parser.add_argument(
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument('--dry-run', action='store_true', help='list the runs and do nothing')
+    only.add_argument('--report-only', action='store_true', help='write the report anew')
+    only.add_argument(
         '--speed', action='store_true', help='time training steps and inferences, in pairs'
     )
     parser.add_argument('--entry', nargs='+', metavar='NAME', help='only these entries')
@@ -37,7 +39,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if args.seed is not None and len(args.entry or ()) != 1:
         parser.error('--seed: expected one --entry with it')
-    if min(args.seeds, args.jobs) < 1:
+    if args.seed is not None and (args.report_only or args.speed):
+        parser.error('--seed: is for one run, without --report-only and --speed')
+    gpus = args.gpus.split(',') if args.gpus else []
+    if not all(gpu.strip() for gpu in gpus):
+        parser.error(f'--gpus: expected ids such as 0,1, got {args.gpus!r}')
+    jobs = len(gpus) or 1 if args.jobs is None else args.jobs
+    if min(args.seeds, jobs) < 1:
         parser.error('--seeds and --jobs: expected at least 1')
     with mmela_imports():
         from mmela import engine
@@ -50,47 +58,52 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     with engine.exit_on_user_error():
         spec = read_spec(args.spec)
         seeds = range(args.first_seed, args.first_seed + args.seeds)
+        if args.seed is not None:
+            seeds = range(args.seed, args.seed + 1)
         for entry in args.entry or ():
             if entry not in spec.entries:
                 raise engine.UserError(
                     f'--entry: expected names of {", ".join(spec.entries)}, got {entry!r}.'
                 )
-        if args.seed is not None:
-            (entry,) = args.entry
-            result = run_cell(spec, entry, args.seed, args.out)
-            print(f'{entry}, seed {args.seed}: {spec.metric} {result["metric"]:.6g}')
-            return 0
         todo = [(entry, seed) for seed in seeds for entry in args.entry or spec.entries]
+        done = results_of(spec, args.out)
         if args.dry_run:
-            done = results_of(spec, args.out)
             for entry, seed in todo:
                 state = 'done   ' if seed in done.get(entry, {}) else 'to run '
                 print(f'{state} {command_of(args.spec, entry, seed, args.out)}')
             times = [r['seconds'] for runs in done.values() for r in runs.values()]
             left = sum(seed not in done.get(entry, {}) for entry, seed in todo)
             if times and left:
-                minutes = sum(times) / len(times) * left / args.jobs / 60
+                minutes = sum(times) / len(times) * left / jobs / 60
                 print(f'{left} runs to go, about {minutes:.0f} min by those that are done')
             return 0
+        if args.seed is not None:
+            ((entry, seed),) = todo
+            result = run_cell(spec, entry, seed, args.out)
+            print(f'{entry}, seed {seed}: {spec.metric} {result["metric"]:.6g}')
+            return 0
         costs = costs_of(spec)
-        if not args.report_only:
-            record(args.spec, args.out)
+        # the runs read the copy: the file may be edited meanwhile
+        kept = args.spec if args.report_only else record(args.spec, args.out)
 
         def report() -> list[str]:
-            return write_report(spec, results_of(spec, args.out), args.spec, args.out, costs)
+            return write_report(spec, results_of(spec, args.out), kept, args.out, costs)
+
+        def report_between() -> None:
+            try:
+                report()
+            except Exception as error:  # no reason to end the runs
+                print(f'the report could not be written: {error}', flush=True)
 
         if args.speed:
             from mmela.analysis.compare.speed import measure_speed
 
-            print(measure_speed(spec, args.out))
+            print(measure_speed(spec, args.out, args.entry))
         elif not args.report_only:
-            gpus = args.gpus.split(',') if args.gpus else ()
-
-            def say(line: str) -> None:
-                print(line, flush=True)
-                report()
-
-            progress = run_all(spec, args.spec, args.out, todo, jobs=args.jobs, gpus=gpus, say=say)
+            say = partial(print, flush=True)
+            progress = run_all(
+                spec, kept, args.out, todo, jobs=jobs, gpus=gpus, say=say, finished=report_between
+            )
             failed = len(progress.failed)
         for path in report():
             print(path)

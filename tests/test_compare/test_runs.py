@@ -140,6 +140,14 @@ def test_a_misspelt_metric_stops_after_the_first_run(spec_file, start, tmp_path)
     said = (folder_of(tmp_path / 'out', 'none', 0) / 'run.log').read_text()
     assert "got 'mIuO'; did you mean 'mIoU'?" in said
 
+    file.write_text(file.read_text().replace("'mIuO'", "'mIoU'"))
+    folder = folder_of(tmp_path / 'out', 'none', 0)
+    trained = losses(folder), (folder / 'last_checkpoint').stat().st_mtime_ns
+    process = start(str(file), '--seeds', '1', '--entry', 'none', '--out', 'out')
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 0 and (folder / RESULT).is_file(), out
+    assert (losses(folder), (folder / 'last_checkpoint').stat().st_mtime_ns) == trained
+
 
 @pytest.mark.core
 def test_a_detector_that_finds_no_box_has_a_metric_of_zero(tiny_det, shapes_root, tmp_path):

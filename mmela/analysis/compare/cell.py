@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
+import math
 import random
 import shlex
 import sys
@@ -21,15 +21,21 @@ from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint, set_random_seed
 
+from mmela.analysis.compare.costs import processor
 from mmela.analysis.compare.spec import Spec, read_spec, slug
 from mmela.engine import exit_on_user_error, test, train, use_resume
+from mmela.engine.checkpoints.resume import latest_checkpoint
 from mmela.engine.hooks.unwrapping import unwrap
 from mmela.errors import UserError, did_you_mean
 from mmela.registry import HOOKS
 
 RESULT = 'result.json'
+#: The setting of a run, from its start on.
+SETTING = 'setting.json'
 #: Exit status of a run whose test has no such metric, as no other run will have it.
 NO_METRIC_STATUS = 3
+#: Prefix of the metrics of MMDetection's CocoMetric.
+_OF_BOXES = 'coco/'
 
 
 class MetricError(UserError):
@@ -104,20 +110,41 @@ def read_result(spec: Spec, entry: str, file: Path) -> dict[str, Any]:
             the test did not have.
     """
     result: dict[str, Any] = json.loads(file.read_text(encoding='utf-8'))
-    now, then = spec.setting(entry), result.get('setting')
+    _check_setting(spec, entry, result.get('setting') or {}, file.parent)
+    value = value_of(result, spec.metric)
+    if value is None:
+        raise _no_metric(spec, result['metrics'])
+    result['metric'] = value
+    return result
+
+
+def value_of(result: Mapping[str, Any], metric: str) -> float | None:
+    """A metric of a run.
+
+    Args:
+        result: What ``result.json`` holds.
+        metric: The name of the metric.
+
+    Returns:
+        The value; 0 where a detector found no box at all, of which MMDetection evaluates nothing.
+        None where the test has no such metric.
+    """
+    metrics = result['metrics']
+    if not metrics and metric.startswith(_OF_BOXES):
+        return 0.0
+    return float(metrics[metric]) if metric in metrics else None
+
+
+def _check_setting(spec: Spec, entry: str, then: Mapping[str, Any], folder: Path) -> None:
+    now = spec.setting(entry)
     if now != then:
-        then = then or {}
         keys = sorted(
             k for k in {*now, *then} if now.get(k) != then.get(k) or (k in now) != (k in then)
         )
         raise UserError(
-            f'{file.parent} holds a result of another SPEC: {", ".join(keys)} of entry {entry!r} '
-            'changed since; delete the folder to run it again, or name another --out.'
+            f'{folder} holds a run of another SPEC: {", ".join(keys)} of entry {entry!r} changed '
+            'since; delete the folder to run it again, or name another --out.'
         )
-    if spec.metric not in result['metrics']:
-        raise _no_metric(spec, result['metrics'])
-    result['metric'] = result['metrics'][spec.metric]
-    return result
 
 
 def run_cell(spec: Spec, entry: str, seed: int, out: str | Path) -> dict[str, Any]:
@@ -148,6 +175,10 @@ def run_cell(spec: Spec, entry: str, seed: int, out: str | Path) -> dict[str, An
             fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / RESULT).is_file():
             return read_result(spec, entry, folder / RESULT)
+        if (folder / SETTING).is_file():
+            then = json.loads((folder / SETTING).read_text(encoding='utf-8'))
+            _check_setting(spec, entry, then, folder)
+        _write(spec.setting(entry), folder / SETTING)
         return _train_and_test(spec, entry, seed, folder)
 
 
@@ -163,47 +194,53 @@ def _train_and_test(spec: Spec, entry: str, seed: int, folder: Path) -> dict[str
     checkpoint_hook.setdefault('type', 'CheckpointHook')
     # without them a run that was interrupted would not equal one that was not
     checkpoint_hook.update(save_optimizer=True, save_param_scheduler=True)
+    # the runs of all entries would share a folder there
+    checkpoint_hook.pop('out_dir', None)
     use_resume(cfg, 'auto')
     started = time.time()
     init_default_scope(cfg.default_scope)
     train(cfg)
-    checkpoint = (folder / 'last_checkpoint').read_text().strip()
+    checkpoint = latest_checkpoint(str(folder))
+    if checkpoint is None:
+        raise UserError(
+            f'{folder}: the training saved no checkpoint to test; see default_hooks.checkpoint.'
+        )
     tested = spec.config(entry, seed, str(folder))
-    metrics = test(tested, str(folder / os.path.basename(checkpoint)))
-    if not metrics and spec.higher_is_better:
-        metrics = {spec.metric: 0.0}  # MMDetection evaluates nothing where no box was found
-    if spec.metric not in metrics:
-        raise _no_metric(spec, metrics)
+    metrics = test(tested, checkpoint)
+    evaluators = tested.get('test_evaluator') or {}
+    for evaluator in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
+        if evaluator.get('format_only'):
+            raise MetricError('test_evaluator.format_only: a comparison needs the metrics.')
+    found = {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
+    value = value_of({'metrics': found}, spec.metric)
+    if value is None:
+        raise _no_metric(spec, found)
+    if math.isnan(value):
+        raise UserError(f'{spec.metric} of {entry!r} with seed {seed} is not a number.')
     result = dict(
         setting=spec.setting(entry),
         entry=entry,
         seed=seed,
-        metric=float(metrics[spec.metric]),
-        metrics={k: float(v) for k, v in metrics.items() if isinstance(v, Real)},
-        validations=validations_of(folder),
+        metric=value,
+        metrics=found,
+        validations=_validations_of(folder),
         seconds=round(time.time() - started, 1),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
+        processor=processor(),
     )
-    part = folder / f'{RESULT}.part'
-    part.write_text(json.dumps(result, indent=2))
-    part.replace(folder / RESULT)
+    _write(result, folder / RESULT)
     return result
 
 
-def validations_of(folder: Path) -> dict[str, dict[str, float]]:
-    """What the validations of a run found.
+def _write(values: Mapping[str, Any], file: Path) -> None:
+    part = file.with_suffix('.part')
+    part.write_text(json.dumps(values, indent=2), encoding='utf-8')
+    part.replace(file)
 
-    Args:
-        folder: Of the run.
 
-    Returns:
-        The metrics by step, an epoch or an iteration, as JSON keeps them: from ``result.json`` of
-        a finished run, else from MMEngine's logs.
-    """
-    if (folder / RESULT).is_file():
-        found: dict[str, Any] = json.loads((folder / RESULT).read_text('utf-8'))
-        return dict(found.get('validations', {}))
+def _validations_of(folder: Path) -> dict[str, dict[str, float]]:
+    """The metrics of the validations by step, an epoch or an iteration, from MMEngine's logs."""
     validations: dict[str, dict[str, float]] = {}
     for log in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in log.read_text(encoding='utf-8').splitlines():

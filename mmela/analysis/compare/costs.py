@@ -13,7 +13,6 @@ from mmengine.utils.dl_utils import collect_env
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.complexity import Complexity, measure
 from mmela.distributions import DISTRIBUTIONS, distribution_of
-from mmela.errors import UserError
 
 ENVIRONMENT = 'environment.json'
 #: A random number, and a page of compiler flags.
@@ -28,42 +27,50 @@ def costs_of(spec: Spec) -> dict[str, Complexity]:
         spec: The comparison.
 
     Returns:
-        The counts by entry, without those whose config names no input size.
+        The counts by entry, without those that cannot be counted: their config names no input
+        size, or their network cannot be traced.
     """
     costs = {}
     for entry in spec.entries:
         try:
             costs[entry] = measure(spec.config(entry, 0, 'work_dirs'))
-        except UserError:
-            continue
+        except Exception as error:  # a column less is better than no comparison
+            print(f'no parameters and FLOPs of {entry}: {error}', flush=True)
     return costs
 
 
-def record(spec_file: str, out: str) -> None:
-    """Copies the SPEC to the folder of the comparison and writes ``environment.json``.
+def record(spec_file: str, out: str) -> str:
+    """Copies the SPEC to the folder of the comparison and writes ``environment.json``, if new.
 
     Args:
-        spec_file: The file of the comparison.
+        spec_file: The file of the comparison; the results that are there must be of it.
         out: Folder of the comparison.
+
+    Returns:
+        The copy.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / 'spec.py'
     if copy.resolve() != Path(spec_file).resolve():
         shutil.copyfile(spec_file, copy)
+    if (folder / ENVIRONMENT).exists():  # where it began; each result names its processor
+        return str(copy)
     found = collect_env()
     for key in _NOT_KEPT:
         found.pop(key, None)
     environment = {
-        'processor': _processor(),
+        'processor': processor(),
         'system': f'{platform.system()} {platform.machine()}',
         **{key: str(value) for key, value in found.items()},
         'packages': dict(distribution_of(name) for name in _PACKAGES),
     }
     (folder / ENVIRONMENT).write_text(json.dumps(environment, indent=2), encoding='utf-8')
+    return str(copy)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the processor: a result is the same to the digit only on the same."""
     info = Path('/proc/cpuinfo')
     found = re.search(r'model name\s*:\s*(.+)', info.read_text()) if info.exists() else None
     return found[1].strip() if found else platform.processor()

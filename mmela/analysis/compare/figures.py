@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mmela.analysis.compare.cell import folder_of, validations_of
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.statistics import Comparison
 
@@ -34,22 +33,24 @@ def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> An
     return figure
 
 
-def learning_curves(spec: Spec, out: str) -> dict[str, list[dict[int, float]]]:
-    """The metric of each run's validations, by step.
+def learning_curves(
+    spec: Spec, results: Mapping[str, Mapping[int, Mapping[str, Any]]]
+) -> dict[str, list[dict[int, float]]]:
+    """The metric of each finished run's validations, by step.
 
     Args:
         spec: The comparison.
-        out: Folder of the comparison.
+        results: Results by entry and seed.
 
     Returns:
         For each entry with validations, one dict per seed.
     """
     curves: dict[str, list[dict[int, float]]] = {}
-    for entry in spec.entries:
-        for folder in sorted(folder_of(out, entry, 0).parent.glob('seed*')):
+    for entry, by_seed in results.items():
+        for _, result in sorted(by_seed.items()):
             points = {
                 int(step): metrics[spec.metric]
-                for step, metrics in validations_of(folder).items()
+                for step, metrics in result.get('validations', {}).items()
                 if spec.metric in metrics
             }
             if len(points) > 1:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmela.analysis.compare.cell import command_of
+from mmela.analysis.compare.cell import command_of, folder_of, value_of
 from mmela.analysis.compare.figures import curves_figure, differences_figure, learning_curves
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.speed import read_speed
@@ -31,19 +31,21 @@ def write_report(
     Args:
         spec: The comparison.
         results: Results by entry and seed.
-        spec_file: The file of the comparison, for the commands.
+        spec_file: The file of the comparison, which the commands name.
         out: Folder of the comparison; its ``speed.json`` is reported too.
         costs: Parameters and FLOPs by entry.
 
     Returns:
-        The files: ``report.md``, ``report.tex``, ``results.csv``, ``differences.png``.
+        The files: ``report.md``, ``report.tex``, ``results.csv``, ``differences.png`` and
+        ``curves.png``.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     table = comparisons(spec, results, spec.metric)
-    curves = learning_curves(spec, out)
+    curves = learning_curves(spec, results)
     files = {
         'report.md': markdown(spec, table)
+        + notes(spec, table, results, out)
         + levelling(spec, curves)
         + metrics_table(spec, results)
         + cost_table(spec, costs or {}, read_speed(out))
@@ -65,14 +67,12 @@ def write_report(
 
 def comparisons(spec: Spec, results: Results, metric: str) -> dict[str, Comparison | None]:
     """Each entry beside the reference, over the seeds that both have."""
-    values = {
-        entry: {
-            seed: float(result['metrics'][metric])
-            for seed, result in by_seed.items()
-            if metric in result['metrics']
-        }
-        for entry, by_seed in results.items()
-    }
+    values: dict[str, dict[int, float]] = {}
+    for entry, by_seed in results.items():
+        for seed, result in by_seed.items():
+            value = value_of(result, metric)
+            if value is not None and not math.isnan(value):  # of a class without a pixel
+                values.setdefault(entry, {})[seed] = value
     reference = values.get(spec.reference, {})
     return {entry: compare(values.get(entry, {}), reference) for entry in spec.entries}
 
@@ -92,26 +92,62 @@ def markdown(spec: Spec, table: Mapping[str, Comparison | None]) -> str:
     decimals = decimals_of(table.values())
     for entry, found in table.items():
         if entry != spec.reference:
-            said = 'no result yet'
+            said = f'no result yet for a seed that {spec.reference} has too'
             if found is not None:
                 said = found.sentence(spec.higher_is_better, decimals)
             lines.append(f'- {entry}: {said}.')
-    lines += [
+    return '\n'.join(lines) + '\n'
+
+
+def notes(
+    spec: Spec, table: Mapping[str, Comparison | None], results: Results, out: str | Path
+) -> str:
+    """What the table means, and what is missing in it."""
+    lines = [
         '',
         'Paired over seeds: for one seed all entries have the same order of the data, the same '
         'augmentation, and the same initial weights in all that the networks share. The interval '
-        'is that of a paired t test; "seeds to settle it" is how many would make it exclude zero '
-        'if mean and scatter stayed as they are.',
+        'is that of a paired t test. "Seeds to settle it" is how many would make it exclude zero '
+        'in four of five comparisons, if mean and scatter are the true ones.',
+        '',
+        'Each interval misses the truth once in twenty times, and one of several entries does so '
+        'more often. Fix the number of seeds before the start: to look after each seed and to stop '
+        'at a result finds one where there is none. Confirm a winner on fresh seeds.',
     ]
+    reference = table[spec.reference]
+    for entry, found in table.items():
+        if found is not None and reference is not None and found.seeds < reference.seeds:
+            decimals = decimals_of(table.values())
+            lines += [
+                '',
+                f'{entry} has {found.seeds} of the {reference.seeds} seeds of {spec.reference}; '
+                f'over these the mean of {spec.reference} is {found.reference_mean:.{decimals}f}.',
+            ]
+    folders = {
+        entry: sorted(folder_of(out, entry, 0).parent.glob('seed*')) for entry in spec.entries
+    }
+    missing = [
+        f'{entry} {folder.name}'
+        for entry, found_there in folders.items()
+        for folder in found_there
+        if int(folder.name[4:]) not in results.get(entry, {})
+    ]
+    if missing:
+        lines += [
+            '',
+            f'Begun and without a result: {", ".join(missing)}. If such a run failed, what it '
+            'would have shown is missing in the means; its run.log says why.',
+        ]
     return '\n'.join(lines) + '\n'
 
 
 def levelling(spec: Spec, curves: Mapping[str, list[dict[int, float]]]) -> str:
     """How much the reference still changed at the end: whether the trainings were long enough."""
     runs = curves.get(spec.reference)
-    if not runs:
+    steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
+    if not runs or len(steps) < 2:
         return ''
-    before, last = sorted(set.intersection(*(set(run) for run in runs)))[-2:]
+    before, last = steps[-2:]
     change = sum(run[last] - run[before] for run in runs) / len(runs)
     return (
         f'\nBetween its last two validations, at {before} and {last}, {spec.reference} changed by '
@@ -199,11 +235,14 @@ def latex(spec: Spec, table: Mapping[str, Comparison | None]) -> str:
     """The table for a paper, with booktabs."""
     rows = []
     for entry, cells in _rows(spec, table).items():
-        mean = f'${cells[1]} \\pm {cells[2]}$' if cells[2] else cells[1]
-        rows.append(f'{_escaped(entry)} & {cells[0]} & {mean} & {cells[3]} & {cells[4]} \\\\')
+        seeds, mean, deviation, difference, interval, _ = cells
+        mean = f'${mean} \\pm {deviation}$' if deviation else mean
+        difference = f'${difference}$' if difference else ''
+        interval = ' to '.join(f'${end}$' for end in interval.split(' to ')) if interval else ''
+        rows.append(f'{_escaped(entry)} & {seeds} & {mean} & {difference} & {interval} \\\\')
     return '\n'.join(
         [
-            '% \\usepackage{booktabs}',
+            '% \\usepackage{booktabs}; mean and standard deviation over seeds, paired differences',
             '\\begin{tabular}{lrrrr}',
             '\\toprule',
             f'& seeds & {_escaped(spec.metric)} & difference & 95\\,\\% interval \\\\',
@@ -252,6 +291,5 @@ def _difference(found: Comparison | None, decimals: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in '\\&%$#_{}':
-        text = text.replace(character, f'\\{character}' if character != '\\' else '/')
-    return text
+    words = {'\\': '/', '^': r'\^{}', '~': r'\textasciitilde{}'}
+    return ''.join(words.get(c, f'\\{c}' if c in '&%$#_{}' else c) for c in text)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +60,7 @@ def run_all(
     jobs: int = 1,
     gpus: Sequence[str] = (),
     say: Callable[[str], None] = print,
+    finished: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Trains and tests, each run in a process of its own.
 
@@ -74,8 +74,9 @@ def run_all(
         out: Folder of the comparison.
         todo: Entries and seeds of the runs; seed by seed, partial results are paired.
         jobs: Runs at once; each has its share of the threads.
-        gpus: Ids of GPUs, which the runs take in turn; none means the processes choose.
+        gpus: Ids of GPUs, one for each of the runs at once; none means the processes choose.
         say: Is given each line of progress.
+        finished: Is called after each run with a result.
 
     Returns:
         The progress at the end.
@@ -96,8 +97,7 @@ def run_all(
         say(progress.line(jobs))
     free = list(range(jobs))
     active: dict[int, tuple[str, int, subprocess.Popen, float]] = {}
-    in_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, _exit) if in_main else None
+    previous = signal.signal(signal.SIGTERM, _exit)
     try:
         while pending or active:
             ended = [
@@ -110,9 +110,10 @@ def run_all(
                 if process.returncode == 0 and (folder / RESULT).is_file():
                     progress.done += 1
                     progress.seconds.append(time.time() - begun)
+                    finished()
                 else:
                     progress.failed.append((entry, seed, str(folder / LOG)))
-                    say(f'{entry}, seed {seed} failed: see {folder / LOG}')
+                    say(f'{entry}, seed {seed} failed: {_reason(folder / LOG)}; see {folder / LOG}')
                     if process.returncode == NO_METRIC_STATUS:
                         say('its test has no such metric, so no further run starts')
                         pending.clear()
@@ -131,9 +132,14 @@ def run_all(
             process.send_signal(signal.SIGTERM)  # the run saves a checkpoint and ends
         for _, _, process, _ in active.values():
             process.wait()
-        if in_main:
-            signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, previous)
     return progress
+
+
+def _reason(log: Path) -> str:
+    """The last line of a run's log: the sentence of a user error, or a traceback's last."""
+    lines = log.read_text(encoding='utf-8', errors='replace').split('\n')
+    return next((line.strip() for line in reversed(lines) if line.strip()), 'it said nothing')
 
 
 def _exit(signum: int, frame: Any) -> None:

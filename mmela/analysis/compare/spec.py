@@ -51,8 +51,16 @@ class Spec:
         return load_config(self.base, deepcopy(options), work_dir)
 
     def setting(self, entry: str) -> dict[str, Any]:
-        """What decides the results of an entry, as JSON keeps it."""
-        setting = {'base': self.base, **self.options, **self.entries[entry]}
+        """What decides the results of an entry, as JSON keeps it.
+
+        The reference is in it, as its initial weights are taken over.
+        """
+        setting = {
+            'base': self.base,
+            **self.options,
+            **self.entries[entry],
+            'reference': self.entries[self.reference],
+        }
         plain: dict[str, Any] = json.loads(json.dumps(setting, default=str))
         return plain
 

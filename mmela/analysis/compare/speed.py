@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 
 from mmela.analysis.compare.cell import model_of
 from mmela.analysis.compare.spec import Spec
+from mmela.errors import explain_errors
 
 SPEED = 'speed.json'
 #: Pairs that are timed, after two that are not.
 PAIRS = 15
 
 
-def measure_speed(spec: Spec, out: str, pairs: int = PAIRS) -> str:
+def measure_speed(
+    spec: Spec, out: str, entries: Sequence[str] | None = None, pairs: int = PAIRS
+) -> str:
     """Times a training step and an inference of each entry and the reference, in turn.
 
+    The inference is the network's pass over the training's batch, without what follows in a test.
     Run it on an idle machine: trainings of a comparison share theirs, so their times say nothing.
 
     Args:
         spec: The comparison.
         out: Folder of the comparison; ``speed.json`` is written there.
+        entries: Which entries; default all.
         pairs: How often both are timed.
 
     Returns:
         A table.
+
+    Raises:
+        UserError: If a network or the data cannot be built.
     """
     results = {}
-    reference = _Subject(spec, spec.reference)
-    for entry in spec.entries:
-        subject = _Subject(spec, entry)
+    with explain_errors():
+        base_peak = _peak_alone(spec, spec.reference)
+        reference = _Subject(spec, spec.reference)
+    for entry in entries or spec.entries:
+        with explain_errors():
+            peak = _peak_alone(spec, entry)
+            subject = _Subject(spec, entry)
         ratios: dict[str, list[float]] = {'step': [], 'inference': []}
         for pair in range(pairs + 2):
             first, second = (reference, subject) if pair % 2 else (subject, reference)
@@ -49,9 +64,10 @@ def measure_speed(spec: Spec, out: str, pairs: int = PAIRS) -> str:
         results[entry] = {
             'step': statistics.median(ratios['step']),
             'inference': statistics.median(ratios['inference']),
-            'peak memory': subject.peak() / reference.peak() if subject.peak() else None,
+            'peak memory': peak / base_peak if base_peak else None,
         }
     Path(out).mkdir(parents=True, exist_ok=True)
+    results = {**read_speed(out), **results}
     Path(out, SPEED).write_text(json.dumps(results, indent=2), encoding='utf-8')
     lines = [f'{"entry":<24} {"training step":>13} {"inference":>9} {"peak memory":>11}']
     for entry, row in results.items():
@@ -69,18 +85,37 @@ def read_speed(out: str) -> dict[str, dict[str, float | None]]:
     return found
 
 
+def _peak_alone(spec: Spec, entry: str) -> int:
+    """Peak memory of a training step in bytes, with this network alone; 0 without a GPU."""
+    if not torch.cuda.is_available():
+        return 0
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    subject = _Subject(spec, entry)
+    for _ in range(2):  # the optimizer's state is there from the second step on
+        torch.cuda.reset_peak_memory_stats()
+        subject.time_of('step')
+    return int(torch.cuda.max_memory_allocated()) - before
+
+
 class _Subject:
-    """A network with its optimizer and a batch of the training."""
+    """A network with its optimizer and a batch of the training, the same for all entries."""
 
     def __init__(self, spec: Spec, entry: str) -> None:
         cfg = spec.config(entry, 0, 'work_dirs')
         init_default_scope(cfg.default_scope)
         self._device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         self._model: Any = revert_sync_batchnorm(MODELS.build(model_of(cfg))).to(self._device)
-        wrapper = dict(cfg.optim_wrapper, type='OptimWrapper')
-        wrapper.pop('loss_scale', None)
+        wrapper = dict(cfg.optim_wrapper)
+        if self._device.type == 'cpu':  # MMEngine's mixed precision needs a GPU
+            wrapper['type'] = 'OptimWrapper'
+            wrapper.pop('loss_scale', None)
+            wrapper.pop('dtype', None)
         self._optimizer = build_optim_wrapper(self._model, wrapper)
+        MessageHub.get_current_instance().update_info('iter', 0)  # BatchSyncRandomResize asks
         loader = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False)
+        set_random_seed(0)
         self._batch = next(iter(Runner.build_dataloader(loader, seed=0)))
 
     def time_of(self, kind: str) -> float:
@@ -97,14 +132,6 @@ class _Subject:
                 self._model(data['inputs'], data.get('data_samples'), mode='tensor')
         self._wait()
         return time.perf_counter() - begun
-
-    def peak(self) -> int:
-        """Peak memory of a training step in bytes; 0 without a GPU."""
-        if self._device.type != 'cuda':
-            return 0
-        torch.cuda.reset_peak_memory_stats()
-        self.time_of('step')
-        return int(torch.cuda.max_memory_allocated())
 
     def _wait(self) -> None:
         if self._device.type == 'cuda':

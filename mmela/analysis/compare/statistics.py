@@ -11,6 +11,8 @@ from scipy import stats
 
 #: Beyond so many seeds nobody settles anything.
 MOST_SEEDS = 1000
+#: How often a new comparison over :attr:`Comparison.seeds_needed` seeds shows the difference.
+POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -21,36 +23,45 @@ class Comparison:
         seeds: How many.
         mean: Of the entry.
         deviation: Its standard deviation over seeds; NaN for a single one.
+        reference_mean: Of the reference over the same seeds.
         difference: Mean of entry minus reference, seed by seed.
+        spread: Standard deviation of these differences; NaN for a single seed.
         low: Lower end of the 95 % interval of the difference.
-        high: Its upper end; both are NaN for a single seed.
-        seeds_needed: How many seeds would settle a difference of this size with this scatter;
-            None where more than :data:`MOST_SEEDS` would be needed.
+        high: Its upper end; both are NaN for a single seed, and where all seeds have the same
+            difference: the scatter of rounded numbers is not zero.
     """
 
     seeds: int
     mean: float
     deviation: float
+    reference_mean: float
     difference: float
+    spread: float
     low: float
     high: float
-    seeds_needed: int | None
 
     @property
     def is_shown(self) -> bool:
         """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def seeds_needed(self) -> int | None:
+        """How many seeds would settle a difference of this size, see :func:`seeds_needed`."""
+        return None if math.isnan(self.low) else seeds_needed(self.difference, self.spread)
+
     def interval(self, decimals: int) -> str:
-        """The interval with so many decimals; empty for a single seed."""
+        """The interval with so many decimals; empty where there is none."""
         if math.isnan(self.low):
             return ''
         return f'{self.low:+.{decimals}f} to {self.high:+.{decimals}f}'
 
     def sentence(self, higher_is_better: bool, decimals: int) -> str:
         """What the numbers show, in words."""
-        if math.isnan(self.low):
+        if self.seeds == 1:
             return 'one seed shows nothing'
+        if math.isnan(self.low):
+            return f'the same difference in all {self.seeds} seeds, which gives no interval'
         interval = f'interval {self.interval(decimals)}'
         if not self.is_shown:
             return f'no difference could be shown ({interval})'
@@ -74,22 +85,41 @@ def compare(entry: Mapping[int, float], reference: Mapping[int, float]) -> Compa
     if not shared:
         return None
     values = np.array([entry[seed] for seed in shared], float)
-    pairs = values - np.array([reference[seed] for seed in shared], float)
-    n, difference = len(shared), float(pairs.mean())
-    if n == 1:
-        nan = math.nan
-        return Comparison(1, float(values[0]), nan, difference, nan, nan, None)
-    spread = float(pairs.std(ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
+    others = np.array([reference[seed] for seed in shared], float)
+    n, difference = len(shared), float((values - others).mean())
+    spread = _deviation(values - others, np.abs(values).max())
+    half = math.nan
+    if n > 1 and spread > 0:
+        half = float(stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
     return Comparison(
         seeds=n,
         mean=float(values.mean()),
-        deviation=float(values.std(ddof=1)),
+        deviation=_deviation(values, np.abs(values).max()),
+        reference_mean=float(others.mean()),
         difference=difference,
+        spread=spread,
         low=difference - half,
         high=difference + half,
-        seeds_needed=seeds_needed(difference, spread),
     )
+
+
+def seeds_needed(difference: float, spread: float) -> int | None:
+    """How many seeds make the 95 % interval exclude zero in four of five comparisons.
+
+    If mean and scatter of the paired differences are the true ones (noncentral t distribution).
+
+    Args:
+        difference: The mean of the paired differences.
+        spread: Their standard deviation.
+
+    Returns:
+        The smallest number of at least two; None beyond :data:`MOST_SEEDS`.
+    """
+    n = np.arange(2, MOST_SEEDS + 1)
+    limit = stats.t.ppf(0.975, n - 1)
+    power = stats.nct.sf(limit, n - 1, abs(difference) / spread * np.sqrt(n))
+    enough = n[power >= POWER]
+    return int(enough[0]) if len(enough) else None
 
 
 def decimals_of(found: Iterable[Comparison | None]) -> int:
@@ -105,17 +135,9 @@ def decimals_of(found: Iterable[Comparison | None]) -> int:
     return max(0, digits - 1 - math.floor(math.log10(number))) if number else 0
 
 
-def seeds_needed(difference: float, spread: float) -> int | None:
-    """How many seeds make the 95 % interval of a difference exclude zero.
-
-    Args:
-        difference: The mean of the paired differences.
-        spread: Their standard deviation.
-
-    Returns:
-        The smallest number of at least two; None beyond :data:`MOST_SEEDS`.
-    """
-    for n in range(2, MOST_SEEDS + 1):
-        if float(stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n) < abs(difference):
-            return n
-    return None
+def _deviation(values: np.ndarray, size: float) -> float:
+    """The standard deviation, without what the rounding of floating point adds to zero."""
+    if len(values) == 1:
+        return math.nan
+    deviation = float(values.std(ddof=1))
+    return deviation if deviation > 1e-9 * size else 0.0

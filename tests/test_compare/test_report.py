@@ -1,0 +1,115 @@
+"""What a report says of the results that are there."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from kept_results import NONE, WORSE, kept_result
+from scipy import stats
+
+from mmela.analysis.compare.cell import folder_of
+from mmela.analysis.compare.report import comparisons, write_report
+from mmela.analysis.compare.schedule import results_of
+from mmela.analysis.compare.spec import Spec
+from mmela.analysis.complexity import Complexity
+from mmela.engine import UserError
+
+
+def test_the_report_has_every_run_and_its_command(tmp_path):
+    spec = Spec('base.py', {'none': {}, 'ELA_B': {}}, 'none', 'mIoU')
+    results = {
+        entry: {s: {'metric': v, 'metrics': {'mIoU': v}, 'seconds': 1} for s, v in values.items()}
+        for entry, values in (('none', NONE), ('ELA_B', WORSE))
+    }
+    files = write_report(spec, results, 'spec.py', str(tmp_path))
+    assert [file.rpartition('/')[2] for file in files] == [
+        'report.md',
+        'report.tex',
+        'results.csv',
+        'differences.png',
+    ]
+    page = (tmp_path / 'report.md').read_text()
+    assert 'worse than the reference' in page and page.count('`mmela compare') == 10
+    assert page.count('--out again`') == 10  # beside the finished run, which would only be tested
+    tex = (tmp_path / 'report.tex').read_text()
+    assert '\\toprule' in tex and 'ELA\\_B' in tex and tex.count('\\\\') == 3
+    rows = list(csv.DictReader((tmp_path / 'results.csv').open()))
+    assert {(row['entry'], int(row['seed'])) for row in rows} == {
+        (entry, seed) for entry in results for seed in NONE
+    }
+    assert comparisons(spec, {}, 'mIoU')['ELA_B'] is None
+
+
+def test_the_report_has_the_metrics_of_classes_and_whether_the_training_was_long_enough(tmp_path):
+    spec = Spec('base.py', {'none': {}, 'ELA': {}}, 'none', 'mIoU')
+    rng = np.random.default_rng(0)
+    values = {entry: rng.normal(50, 5, (4, 2)) for entry in spec.entries}
+    for entry, runs in values.items():
+        for seed, (of_all, of_dress) in enumerate(runs):
+            metrics = {'mIoU': of_all, 'IoU/dress': of_dress, 'IoU/hat': math.nan}
+            validations = {step: {'mIoU': of_all - 8 + step} for step in (2, 6, 8)}
+            kept_result(spec, tmp_path, entry, seed, metrics=metrics, validations=validations)
+    results = results_of(spec, str(tmp_path))
+    write_report(spec, results, 'spec.py', str(tmp_path))
+    page = (tmp_path / 'report.md').read_text()
+    test = stats.ttest_rel(values['ELA'][:, 1], values['none'][:, 1])
+    low, high = test.confidence_interval()
+    mean = values['none'][:, 1].mean()
+    # a standard deviation of a few points: two digits of it are one decimal
+    difference = f'{values["ELA"][:, 1].mean() - mean:+.1f} ({low:+.1f} to {high:+.1f})'
+    assert f'| IoU/dress | {mean:.1f} | {difference} |' in page and 'IoU/hat' not in page
+    assert 'at 6 and 8, none changed by +2 on average' in page
+    assert (tmp_path / 'curves.png').is_file()
+
+
+def test_a_report_of_what_is_there(tmp_path):
+    """Fewer seeds than the reference, a class that one test lacks, a run without a result."""
+    spec = Spec('base.py', {'none': {}, 'ELA': {}, 'SE': {}}, 'none', 'mIoU')
+    values = {'none': [50.0, 51.0, 55.0], 'ELA': [49.0, 52.0], 'SE': []}
+    for entry, numbers in values.items():
+        for seed, number in enumerate(numbers):
+            bag = math.nan if (entry, seed) == ('none', 0) else number
+            # the first validation of the reference found nothing
+            steps = (24, 36) if (entry, seed) == ('none', 0) else (12, 24)
+            validations = {step: {'mIoU': number} for step in steps}
+            metrics = {'mIoU': number, 'IoU/bag': bag}
+            kept_result(spec, tmp_path, entry, seed, metrics=metrics, validations=validations)
+    kept_result(spec, tmp_path, 'SE', seed=7, metrics={'mIoU': 60.0})
+    folder_of(tmp_path, 'ELA', 2).mkdir(parents=True)
+    write_report(spec, results_of(spec, str(tmp_path)), 'spec.py', str(tmp_path))
+    page = (tmp_path / 'report.md').read_text()
+    assert 'ELA has 2 of the 3 seeds of none; over these the mean of none is 50.5' in page
+    assert 'Begun and without a result: ELA seed2' in page
+    assert '- SE: no result yet for a seed that none has too.' in page
+    # the differences of the bags: seed 1 alone
+    assert '| IoU/bag | 53.0 | +1.0 |' in page
+
+
+def test_no_box_counts_as_zero_in_all_metrics_of_boxes_and_in_no_other(tmp_path):
+    spec = Spec('base.py', {'none': {}, 'ELA': {}}, 'none', 'coco/bbox_mAP')
+    metrics = {'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_s': 0.25}
+    for seed, found in enumerate((metrics, {})):
+        kept_result(spec, tmp_path, 'none', seed, metrics=found)
+        kept_result(spec, tmp_path, 'ELA', seed, metrics=metrics)
+    results = results_of(spec, str(tmp_path))
+    for metric, value in metrics.items():
+        assert comparisons(spec, results, metric)['none'].mean == value / 2
+    with pytest.raises(UserError, match='accuracy/top1'):
+        results_of(replace(spec, metric='accuracy/top1'), str(tmp_path))
+
+
+def test_the_report_has_the_cost_of_each_entry(tmp_path):
+    spec = Spec('base.py', {'none': {}, 'ELA-B': {}}, 'none', 'mIoU')
+    costs = {
+        'none': Complexity((32, 64), 1000, 2_000_000),
+        'ELA-B': Complexity((32, 64), 1000, 2_000_000, attention_params=10),
+    }
+    speed = {'ELA-B': {'step': 1.25, 'inference': 1.5, 'peak memory': None}}
+    (tmp_path / 'speed.json').write_text(json.dumps(speed))
+    write_report(spec, {}, 'spec.py', str(tmp_path), costs)
+    page = (tmp_path / 'report.md').read_text()
+    assert '| none | 1,000 | 2.0 M |' in page
+    assert '| ELA-B | 1,010 | 2.0 M | 1.250 | 1.500 |' in page
