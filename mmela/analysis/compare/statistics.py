@@ -136,8 +136,8 @@ def decimals_of(found: Iterable[Comparison | None]) -> int:
 
 
 def _deviation(values: np.ndarray, size: float) -> float:
-    """The standard deviation, without what the rounding of floating point adds to zero."""
+    """The standard deviation, without what the rounding of float32 adds to zero."""
     if len(values) == 1:
         return math.nan
     deviation = float(values.std(ddof=1))
-    return deviation if deviation > 1e-9 * size else 0.0
+    return deviation if deviation > 1e-6 * size else 0.0
