@@ -55,6 +55,7 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override settings of every config',
     )
+    parser.add_argument('--label', help='appended to the name of the file, such as fused')
     parser.add_argument(
         '--out',
         metavar='PATH',
@@ -83,6 +84,8 @@ def main() -> int:
         device = use_device(args.device, args.threads)
         machine = describe(device)
         results = []
+        if device.type == 'cuda':
+            import benchmarks.torchvision_nms  # noqa: F401
         # Output of MMEngine and the toolboxes must not get into the table.
         with redirect_stdout(sys.stderr):
             for path in args.configs:
@@ -108,6 +111,8 @@ def main() -> int:
                 stem += f'_{Path(results[0].config).stem}'
             if args.recompute:
                 stem += '_recompute'
+            if args.label:
+                stem += f'_{args.label}'
             if args.quick:
                 stem += '_quick'  # must not replace a real measurement
             print(f'written: {report.write(args.out, stem, rows, text)}', file=sys.stderr)

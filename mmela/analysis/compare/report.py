@@ -92,7 +92,7 @@ def markdown(spec: Spec, table: Mapping[str, Comparison | None]) -> str:
     decimals = decimals_of(table.values())
     for entry, found in table.items():
         if entry != spec.reference:
-            said = f'no result yet for a seed that {spec.reference} has too'
+            said = 'no result yet'
             if found is not None:
                 said = found.sentence(spec.higher_is_better, decimals)
             lines.append(f'- {entry}: {said}.')
@@ -116,6 +116,8 @@ def notes(
     ]
     reference = table[spec.reference]
     for entry, found in table.items():
+        if found is None and entry in results:
+            lines += ['', f'{entry} has no seed in common with {spec.reference}.']
         if found is not None and reference is not None and found.seeds < reference.seeds:
             decimals = decimals_of(table.values())
             lines += [
