@@ -83,7 +83,7 @@ with engine.exit_on_user_error():
     print(describe(use_device(sys.argv[1])))
 PYTHON
 
-cores=$(nproc) parallel=()
+cores=$(getconf _NPROCESSORS_ONLN) parallel=()
 "$python" -c 'import xdist' 2> /dev/null && parallel=(-n "$((cores < 8 ? cores : 8))")
 ops=tools/analysis_tools/benchmark_ops.py
 model=tools/analysis_tools/benchmark_model.py
