@@ -89,17 +89,18 @@ def test_two_processes_train_on_one_device(config, environment, repo_root, shape
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
+    logs = [tmp_path / f'rank{rank}.txt' for rank in range(2)]
     processes = [
         subprocess.Popen(
             ['bash', *command, *options],
             cwd=repo_root,
-            env={**environment, 'NNODES': '2', 'NODE_RANK': rank, 'PORT': port},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**environment, 'NNODES': '2', 'NODE_RANK': str(rank), 'PORT': port},
+            stdout=log.open('w'), stderr=subprocess.STDOUT,
         )
-        for rank in '01'
+        for rank, log in enumerate(logs)
     ]  # fmt: skip
-    said = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], ''.join(said)[-3000:]
+    statuses = [process.wait(timeout=300) for process in processes]
+    assert statuses == [0, 0], ''.join(log.read_text()[-3000:] for log in logs)
     assert len(losses(tmp_path)) == 2 and (tmp_path / 'epoch_1.pth').is_file()
 
 
