@@ -134,7 +134,8 @@ if chosen networks; then
 fi
 
 if chosen training; then
-  run 150 "$python" -m pytest -q "${parallel[@]}" -m long tests/test_on_device.py
+  run 120 "$python" -m pytest -v "${parallel[@]}" -m long -k 'not compiled' tests/test_on_device.py
+  run 120 "$python" -m pytest -v -m long -k compiled tests/test_on_device.py
 fi
 
 if chosen more; then
