@@ -77,6 +77,8 @@ def summary() -> list[str]:
         for pattern in _COLUMNS.values():
             named = [found for entry, found in table.items() if re.fullmatch(pattern, entry)]
             cells.append(_difference(named[0], scale) if named else '')
+        if not any(cells):  # of settings that have no column
+            continue
         title = f'[{_title(spec_file)}](benchmarks/accuracy/{spec_file.parent.name}/report.md)'
         lines.append(
             f'| {title}, {_metric(spec)} | {reference.seeds} | {reference.mean * scale:.1f} | '
