@@ -1,8 +1,8 @@
 """ResNet-18 on kinds of clothing, how the gate starts, on fresh seeds.
 
-The best of the four settings in ``resnet18_clothing``, over seeds 5 to 9: GroupNorm's weight starts
-at 0 and its bias at 3, so that both gates together are 0.91 at first, whatever the random convolution
-says, and the attention has no weight decay.
+The best of the four settings in ``resnet18_clothing``, over seeds 5 to 9: GroupNorm's weight
+starts at 0 and its bias at 3, so that both gates together are 0.91 at first, whatever the random
+convolution says, and the attention has no weight decay.
 """
 
 base = 'configs/cls/resnet/resnet18-ela-b_clothing.py'
