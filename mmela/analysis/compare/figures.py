@@ -73,6 +73,7 @@ def curves_figure(spec: Spec, curves: Mapping[str, list[dict[int, float]]]) -> A
         mean, spread = values.mean(0), values.std(0, ddof=1) if len(runs) > 1 else 0 * values[0]
         (line,) = ax.plot(steps, mean, label=f'{entry} ({len(runs)} seeds)')
         ax.fill_between(steps, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)
+    ax.locator_params(axis='x', integer=True)
     ax.set_xlabel('epoch or iteration')
     ax.set_ylabel(spec.metric)
     ax.legend()
