@@ -35,6 +35,8 @@ def test_a_run_of_another_spec_is_not_continued(tmp_path):
     folder = folder_of(tmp_path, 'ELA', 0)
     folder.mkdir(parents=True)
     (folder / SETTING).write_text(json.dumps(then.setting('ELA')))
+    (folder / 'epoch_1.pth').touch()
+    (folder / 'last_checkpoint').write_text(str(folder / 'epoch_1.pth'))
     others = {
         'options': dict(options={'lr': 1}),
         # its weights are those that all start from
@@ -44,6 +46,25 @@ def test_a_run_of_another_spec_is_not_continued(tmp_path):
         with pytest.raises(UserError, match='of another SPEC') as error:
             run_cell(replace(then, **now), 'ELA', 0, tmp_path)
         assert str(folder) in str(error.value)
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_starts_with_the_mended_spec(
+    tiny_det, tmp_path
+):
+    spec = Spec(tiny_det, {'none': {}, 'ELA': {}}, 'none', 'x', {'model.no_such_option': 1})
+    with pytest.raises(UserError, match='no_such_option'):
+        run_cell(spec, 'none', 0, tmp_path)
+    spec = replace(spec, options={'data_root': 'no/such/folder'})
+    with pytest.raises(UserError, match='no/such/folder'):
+        run_cell(spec, 'none', 0, tmp_path)
+
+
+def test_a_test_without_metrics_is_refused_before_the_training(tiny_det, tmp_path):
+    options = {'test_evaluator.format_only': True}
+    spec = Spec(tiny_det, {'none': {}, 'ELA': {}}, 'none', 'coco/bbox_mAP', options)
+    with pytest.raises(UserError, match='format_only'):
+        run_cell(spec, 'none', 0, tmp_path)
+    assert not list(tmp_path.rglob('*.log'))
 
 
 def test_each_run_has_its_gpu_and_a_failed_one_stops_no_other(tmp_path, monkeypatch):

@@ -175,7 +175,8 @@ def run_cell(spec: Spec, entry: str, seed: int, out: str | Path) -> dict[str, An
             fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / RESULT).is_file():
             return read_result(spec, entry, folder / RESULT)
-        if (folder / SETTING).is_file():
+        # a run that failed before its first checkpoint has nothing of the SPEC of then
+        if (folder / SETTING).is_file() and latest_checkpoint(str(folder)) is not None:
             then = json.loads((folder / SETTING).read_text(encoding='utf-8'))
             _check_setting(spec, entry, then, folder)
         _write(spec.setting(entry), folder / SETTING)
@@ -184,6 +185,12 @@ def run_cell(spec: Spec, entry: str, seed: int, out: str | Path) -> dict[str, An
 
 def _train_and_test(spec: Spec, entry: str, seed: int, folder: Path) -> dict[str, Any]:
     cfg = spec.config(entry, seed, str(folder))
+    evaluators = cfg.get('test_evaluator') or {}
+    for evaluator in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
+        if evaluator.get('format_only'):
+            raise MetricError(
+                'test_evaluator: format_only=True gives no metrics to compare; remove it.'
+            )
     reference = spec.config(spec.reference, seed, str(folder))
     cfg.dump(folder / 'config.py')
     cfg.custom_hooks = [
@@ -207,10 +214,6 @@ def _train_and_test(spec: Spec, entry: str, seed: int, folder: Path) -> dict[str
         )
     tested = spec.config(entry, seed, str(folder))
     metrics = test(tested, checkpoint)
-    evaluators = tested.get('test_evaluator') or {}
-    for evaluator in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
-        if evaluator.get('format_only'):
-            raise MetricError('test_evaluator.format_only: a comparison needs the metrics.')
     found = {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
     value = value_of({'metrics': found}, spec.metric)
     if value is None:
