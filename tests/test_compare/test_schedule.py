@@ -49,9 +49,10 @@ def test_a_run_of_another_spec_is_not_continued(tmp_path):
 
 
 def test_a_run_that_failed_before_its_first_checkpoint_starts_with_the_mended_spec(
-    tiny_det, tmp_path
+    tiny_det, shapes_root, tmp_path
 ):
-    spec = Spec(tiny_det, {'none': {}, 'ELA': {}}, 'none', 'x', {'model.no_such_option': 1})
+    options = {'data_root': str(shapes_root), 'model.no_such_option': 1}
+    spec = Spec(tiny_det, {'none': {}, 'ELA': {}}, 'none', 'x', options)
     with pytest.raises(UserError, match='no_such_option'):
         run_cell(spec, 'none', 0, tmp_path)
     spec = replace(spec, options={'data_root': 'no/such/folder'})

@@ -10,4 +10,5 @@ options = {
 entries = {
     'none': {'model.backbone.plugins': None},
     'ELA-B': {},
+    'ELA-B scaled': {'model.backbone.plugins.0.cfg.residual': 'scaled'},
 }

@@ -13,4 +13,5 @@ entries = {
     'none': {'model.backbone.plugins': None},
     'CoordAtt': {'model.backbone.plugins.0.cfg': {'_delete_': True, 'type': 'mmela.CoordAtt'}},
     'ELA-B': {},
+    'ELA-B scaled': {'model.backbone.plugins.0.cfg.residual': 'scaled'},
 }
