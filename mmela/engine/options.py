@@ -17,7 +17,7 @@ from mmela.engine.log import log_once
 from mmela.errors import UserError, did_you_mean, listed
 
 #: What MMEngine's runner reads from the config beside its own arguments.
-_RUNNER_KEYS = {
+_RUNNER_KEYS = (
     'activation_checkpointing',
     'compile',
     'efficient_conv_bn_eval',
@@ -25,7 +25,7 @@ _RUNNER_KEYS = {
     'model_wrapper_cfg',
     'runner_type',
     'sync_bn',
-}
+)
 #: How many keys a warning names.
 _KEYS_SHOWN = 5
 
@@ -121,6 +121,8 @@ def _warn_of_typo(cfg: Config, key: str) -> None:
         else:
             return  # merging raises: a value that is not a dict cannot hold keys
         if name not in names:
+            if depth == 0 and name in _read_by_runner():
+                return  # such as randomness.seed, which few configs have
             hint = did_you_mean(name, names)
             if depth < len(parents) or hint != '.':
                 where = f"'{'.'.join(parents[:depth])}'" if depth else 'the config'
@@ -138,12 +140,10 @@ def _warn_of_variable(cfg: Config, key: str) -> None:
     # `data_root` is moved; a container may be read by a hook of the user's own.
     if key == 'data_root' or not isinstance(value, (int, float, str)):
         return
-    from mmengine.runner import Runner
-
-    arguments = inspect.signature(Runner.__init__).parameters
-    if key in arguments or key in _RUNNER_KEYS:
+    read = _read_by_runner()
+    if key in read:
         return
-    keys = [k for name in arguments if name in cfg for k in _keys_with(cfg[name], value, name)]
+    keys = [k for name in read if name in cfg for k in _keys_with(cfg[name], value, name)]
     keys.sort(key=lambda k: k.split('.')[-1] != key)  # those of the same name first
     fix = f'set the keys with its value {value}: {listed(keys, _KEYS_SHOWN)}'
     log_once(
@@ -151,6 +151,12 @@ def _warn_of_variable(cfg: Config, key: str) -> None:
         f'the runner does not read it; {fix if keys else "set the keys made of it"}.',
         logging.WARNING,
     )
+
+
+def _read_by_runner() -> list[str]:
+    from mmengine.runner import Runner
+
+    return [*inspect.signature(Runner.__init__).parameters, *_RUNNER_KEYS]
 
 
 def _keys_with(node: Any, value: Any, key: str) -> Iterator[str]:

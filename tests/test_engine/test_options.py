@@ -110,6 +110,7 @@ def test_an_overridden_variable_is_answered_with_the_keys_that_hold_its_value(ba
     [
         *('load_from=b.pth', 'find_unused_parameters=True', 'log_level=DEBUG', 'resume=True'),
         *('default_scope=mmseg', 'data_root=x', 'train_cfg.max_epochs=1', 'model.momentum=0.1'),
+        *('randomness.seed=0', 'model_wrapper_cfg.type=DataParallel', 'compile.mode=default'),
     ],
 )
 def test_what_the_runner_reads_is_overridden_without_a_warning(base, warnings, option):
