@@ -83,11 +83,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             print(f'{entry}, seed {seed}: {spec.metric} {result["metric"]:.6g}')
             return 0
         costs = costs_of(spec)
+        train_cfg = spec.config(spec.reference, 0, args.out).train_cfg
+        unit = 'iteration' if 'max_iters' in train_cfg else 'epoch'
         # the runs read the copy: the file may be edited meanwhile
         kept = args.spec if args.report_only else record(args.spec, args.out)
 
         def report() -> list[str]:
-            return write_report(spec, results_of(spec, args.out), kept, args.out, costs)
+            return write_report(spec, results_of(spec, args.out), kept, args.out, costs, unit)
 
         def report_between() -> None:
             try:

@@ -53,7 +53,7 @@ def test_the_report_has_the_metrics_of_classes_and_whether_the_training_was_long
             validations = {step: {'mIoU': of_all - 8 + step} for step in (2, 6, 8)}
             kept_result(spec, tmp_path, entry, seed, metrics=metrics, validations=validations)
     results = results_of(spec, str(tmp_path))
-    write_report(spec, results, 'spec.py', str(tmp_path))
+    write_report(spec, results, 'spec.py', str(tmp_path), unit='epoch')
     page = (tmp_path / 'report.md').read_text()
     test = stats.ttest_rel(values['ELA'][:, 1], values['none'][:, 1])
     low, high = test.confidence_interval()
@@ -61,7 +61,7 @@ def test_the_report_has_the_metrics_of_classes_and_whether_the_training_was_long
     # a standard deviation of a few points: two digits of it are one decimal
     difference = f'{values["ELA"][:, 1].mean() - mean:+.1f} ({low:+.1f} to {high:+.1f})'
     assert f'| IoU/dress | {mean:.1f} | {difference} |' in page and 'IoU/hat' not in page
-    assert 'at 6 and 8, none changed by +2 on average' in page
+    assert 'at epochs 6 and 8, none changed by +2.0 on average' in page
     assert (tmp_path / 'curves.png').is_file()
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.statistics import Comparison
 
+#: The validations of each entry's runs: a metric by epoch or iteration.
+Curves = Mapping[str, list[dict[int, float]]]
+
 
 def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> Any:
     """The differences to the reference with their intervals."""
@@ -33,9 +36,7 @@ def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> An
     return figure
 
 
-def learning_curves(
-    spec: Spec, results: Mapping[str, Mapping[int, Mapping[str, Any]]]
-) -> dict[str, list[dict[int, float]]]:
+def learning_curves(spec: Spec, results: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> Curves:
     """The metric of each finished run's validations, by step.
 
     Args:
@@ -58,7 +59,7 @@ def learning_curves(
     return curves
 
 
-def curves_figure(spec: Spec, curves: Mapping[str, list[dict[int, float]]]) -> Any:
+def curves_figure(spec: Spec, curves: Curves, unit: str) -> Any:
     """Learning curves: the mean over seeds, and a band of one standard deviation."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -74,7 +75,7 @@ def curves_figure(spec: Spec, curves: Mapping[str, list[dict[int, float]]]) -> A
         (line,) = ax.plot(steps, mean, label=f'{entry} ({len(runs)} seeds)')
         ax.fill_between(steps, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)
     ax.locator_params(axis='x', integer=True)
-    ax.set_xlabel('epoch or iteration')
-    ax.set_ylabel(spec.metric)
+    ax.set_xlabel(unit)
+    ax.set_ylabel(f'{spec.metric}\nmean and standard deviation')
     ax.legend()
     return figure

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmela.analysis.compare import figures
 from mmela.analysis.compare.cell import command_of, folder_of, value_of
-from mmela.analysis.compare.figures import curves_figure, differences_figure, learning_curves
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.speed import read_speed
 from mmela.analysis.compare.statistics import Comparison, compare, decimals_of
@@ -25,6 +25,7 @@ def write_report(
     spec_file: str,
     out: str,
     costs: Mapping[str, Complexity] | None = None,
+    unit: str = 'step',
 ) -> list[str]:
     """Writes the report of the results that are there.
 
@@ -34,6 +35,7 @@ def write_report(
         spec_file: The file of the comparison, which the commands name.
         out: Folder of the comparison; its ``speed.json`` is reported too.
         costs: Parameters and FLOPs by entry.
+        unit: What a training counts, epoch or iteration.
 
     Returns:
         The files: ``report.md``, ``report.tex``, ``results.csv``, ``differences.png`` and
@@ -42,11 +44,11 @@ def write_report(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     table = comparisons(spec, results, spec.metric)
-    curves = learning_curves(spec, results)
+    curves = figures.learning_curves(spec, results)
     files = {
         'report.md': markdown(spec, table)
         + notes(spec, table, results, out)
-        + levelling(spec, curves)
+        + levelling(spec, curves, unit, decimals_of(table.values()))
         + metrics_table(spec, results)
         + cost_table(spec, costs or {}, read_speed(out))
         + commands(spec, results, spec_file),
@@ -57,10 +59,10 @@ def write_report(
         (folder / name).write_text(text, encoding='utf-8')
     written = [str(folder / name) for name in files]
     if any(c is not None and not math.isnan(c.low) for c in table.values()):
-        differences_figure(spec, table).savefig(folder / 'differences.png', dpi=150)
+        figures.differences_figure(spec, table).savefig(folder / 'differences.png', dpi=150)
         written.append(str(folder / 'differences.png'))
     if curves:
-        curves_figure(spec, curves).savefig(folder / 'curves.png', dpi=150)
+        figures.curves_figure(spec, curves, unit).savefig(folder / 'curves.png', dpi=150)
         written.append(str(folder / 'curves.png'))
     return written
 
@@ -143,17 +145,17 @@ def notes(
     return '\n'.join(lines) + '\n'
 
 
-def levelling(spec: Spec, curves: Mapping[str, list[dict[int, float]]]) -> str:
+def levelling(spec: Spec, curves: figures.Curves, unit: str, decimals: int) -> str:
     """How much the reference still changed at the end: whether the trainings were long enough."""
-    runs = curves.get(spec.reference)
-    steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
-    if not runs or len(steps) < 2:
+    runs = curves.get(spec.reference, [])
+    steps = sorted(set.intersection(*map(set, runs))) if runs else []
+    if len(steps) < 2:
         return ''
     before, last = steps[-2:]
-    change = sum(run[last] - run[before] for run in runs) / len(runs)
+    change = round(sum(run[last] - run[before] for run in runs) / len(runs), decimals) + 0.0
     return (
-        f'\nBetween its last two validations, at {before} and {last}, {spec.reference} changed by '
-        f'{change:+.2g} on average.\n'
+        f'\nBetween its last two validations, at {unit}s {before} and {last}, {spec.reference} '
+        f'changed by {change:+.{decimals}f} on average.\n'
     )
 
 
