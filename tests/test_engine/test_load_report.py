@@ -75,6 +75,15 @@ def test_attention_added_to_trained_weights_is_new_and_nothing_else(tmp_path):
     assert 'MISSING' not in text(report)
 
 
+@pytest.mark.parametrize(('residual', 'noted'), [(False, True), (True, False), ('scaled', False)])
+def test_new_attention_that_spoils_trained_features_is_noted(residual, noted, tmp_path):
+    net = Net(variant='T', residual=residual)
+    assert ('residual=True or' in text(report_of(Net(), net, tmp_path))) is noted
+    assert 'residual=True or' not in text(report_of(net, net, tmp_path))  # trained with it
+    strange = report_of(Whole(Net()), net, tmp_path)  # none of its tensors is loaded
+    assert 'residual=True or' not in text(strange)
+
+
 def test_attention_that_the_config_forgot_is_unexpected(tmp_path):
     report = report_of(Net(variant='T'), Net(), tmp_path)
     assert set(report.unexpected) == ATTENTION

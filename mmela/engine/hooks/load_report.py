@@ -17,6 +17,11 @@ from mmela.errors import listed
 NETWORK = 'the network'
 #: How many names of one kind the report writes out.
 _NAMES_SHOWN = 3
+#: Measured: benchmarks/accuracy/yolox_nano_bccd and yolox_nano_nuclei.
+_PLAIN = (
+    "the new attention replaces trained features by a fraction of them; residual=True or 'scaled' "
+    'keeps them, which was better in our fine-tunings (docs/own_data.md).'
+)
 
 
 @dataclass
@@ -195,18 +200,21 @@ class LoadWatch:
         }
         not_loaded = {*incompatible.missing_keys, *mismatched, *counters}
         notes, self.notes = self.notes, []
-        self.report(
-            LoadReport(
-                source=self.source,
-                target=self.target,
-                loaded=[key for key in ours if key not in not_loaded],
-                missing=[key for key in incompatible.missing_keys if key not in counters],
-                unexpected=list(incompatible.unexpected_keys),
-                mismatched=mismatched,
-                attentions=attention_layers(module),
-                notes=notes,
-            )
+        report = LoadReport(
+            source=self.source,
+            target=self.target,
+            loaded=[key for key in ours if key not in not_loaded],
+            missing=[key for key in incompatible.missing_keys if key not in counters],
+            unexpected=list(incompatible.unexpected_keys),
+            mismatched=mismatched,
+            attentions=attention_layers(module),
+            notes=notes,
         )
+        layers = dict(module.named_modules())
+        new = {report.attention_of(key) for key in report.new}
+        if not report.is_useless and any(layers[name].residual is False for name in new):
+            notes.append(_PLAIN)
+        self.report(report)
 
 
 def attention_layers(model: nn.Module) -> dict[str, str]:
