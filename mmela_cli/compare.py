@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             print(f'{entry}, seed {seed}: {spec.metric} {result["metric"]:.6g}')
             return 0
         costs = costs_of(spec)
-        train_cfg = spec.config(spec.reference, 0, args.out).train_cfg
+        train_cfg = spec.config(spec.reference, 0, args.out).get('train_cfg') or {}
         unit = 'iteration' if 'max_iters' in train_cfg else 'epoch'
         # the runs read the copy: the file may be edited meanwhile
         kept = args.spec if args.report_only else record(args.spec, args.out)

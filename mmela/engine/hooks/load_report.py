@@ -212,7 +212,9 @@ class LoadWatch:
         )
         layers = dict(module.named_modules())
         new = {report.attention_of(key) for key in report.new}
-        if not report.is_useless and any(layers[name].residual is False for name in new):
+        if not report.is_useless and any(
+            getattr(layers[name], 'residual', None) is False for name in new
+        ):
             notes.append(_PLAIN)
         self.report(report)
 
