@@ -3,6 +3,7 @@
 import logging
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from collections import OrderedDict
@@ -51,7 +52,19 @@ def tiny_seg_losses():
 
 
 @pytest.fixture(scope='session')
-def run_command(repo_root):
+def free_port():
+    """Finds a port that nobody listens on, as several tests may connect processes at once."""
+
+    def find():
+        with socket.socket() as listener:
+            listener.bind(('127.0.0.1', 0))
+            return listener.getsockname()[1]
+
+    return find
+
+
+@pytest.fixture(scope='session')
+def run_command(repo_root, free_port):
     """Runs a command of the repository and returns its output; fails where the command does."""
 
     def run(*command, cwd):
@@ -60,6 +73,7 @@ def run_command(repo_root):
             **os.environ,
             'PYTHONPATH': os.pathsep.join(filter(None, paths)),
             'PYTHON': sys.executable,
+            'PORT': str(free_port()),
             'OMP_NUM_THREADS': '1',
         }
         done = subprocess.run(
@@ -71,7 +85,8 @@ def run_command(repo_root):
             text=True,
             timeout=300,
         )
-        assert done.returncode == 0, done.stdout[-4000:]
+        if done.returncode != 0:  # no assert: pytest would add the whole of `done` to the message
+            raise AssertionError(done.stdout[-4000:])
         return done.stdout
 
     return run

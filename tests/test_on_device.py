@@ -5,7 +5,6 @@ tools/analysis_tools/measure_gpu.sh runs these on a GPU.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -76,7 +75,9 @@ def test_the_loss_is_finite_and_falls_in_50_iterations(
     assert sum(found[-10:]) < sum(found[:10])
 
 
-def test_two_processes_train_on_one_device(config, environment, repo_root, shapes_root, tmp_path):
+def test_two_processes_train_on_one_device(
+    config, environment, repo_root, shapes_root, tmp_path, free_port
+):
     """As two machines of one process each: the processes of one machine take a GPU each.
 
     With gloo, since NCCL takes one process for each GPU.
@@ -86,9 +87,7 @@ def test_two_processes_train_on_one_device(config, environment, repo_root, shape
         'train_dataloader.batch_size=2', 'default_hooks.logger.interval=1',
     ]  # fmt: skip
     command = ['tools/dist_train.sh', config, '1', '--work-dir', str(tmp_path), '--cfg-options']
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     logs = [tmp_path / f'rank{rank}.txt' for rank in range(2)]
     processes = [
         subprocess.Popen(

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmela import ELA
+from mmela.engine.runner import disconnect_at_end
 from mmela.errors import ConfigError
 
 FPN = ('mmdet.FPN', dict(in_channels=[8, 16, 32], out_channels=16, num_outs=4))
@@ -331,8 +332,9 @@ def test_it_trains_in_data_parallel_and_sharded(tmp_path):
     expected = build(FPN, ela('fpn_convs.*'))
     sum(out.square().mean() for out in expected(x)).backward()
     grads = {n: p.grad for n, p in expected.named_parameters() if p.grad is not None}
-    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
-    try:
+    store = f'file://{tmp_path}/store'
+    with disconnect_at_end():
+        dist.init_process_group('gloo', init_method=store, rank=0, world_size=1)
         parallel = DistributedDataParallel(build(FPN, ela('fpn_convs.*')))
         sharded = build(FPN, ela('fpn_convs.*'))
         for layer in layers_of(sharded).values():
@@ -345,5 +347,3 @@ def test_it_trains_in_data_parallel_and_sharded(tmp_path):
             for name, grad in found.items():
                 grad = grad.full_tensor() if hasattr(grad, 'full_tensor') else grad
                 torch.testing.assert_close(grad, grads[name])
-    finally:
-        dist.destroy_process_group()

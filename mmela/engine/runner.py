@@ -123,9 +123,11 @@ def disconnect_at_end() -> Iterator[None]:
     yield
     if not before and torch_dist.is_available() and torch_dist.is_initialized():
         # An operation's tensors are freed by gloo's threads after it has returned. That takes
-        # Python, so it must be over before Python ends; the tensors of a barrier are not Python's.
+        # Python's lock, which PyTorch 2.13 holds while it waits for these threads to end, so it
+        # must be over before: or the process is aborted, or it waits for ever. The tensors of a
+        # barrier are not Python's.
         torch_dist.barrier()
-        time.sleep(0.1)
+        time.sleep(0.5)
         torch_dist.destroy_process_group()
 
 

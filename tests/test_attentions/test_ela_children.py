@@ -10,6 +10,7 @@ from torch import distributed, multiprocessing, nn
 from torch.nn.utils import parametrizations
 
 from mmela import ELA
+from mmela.engine.runner import disconnect_at_end
 from mmela.ops import ela_reference
 
 FORMS = pytest.mark.parametrize('form', [False, 'scaled'])
@@ -187,23 +188,23 @@ def shard_fsdp2(network):
 def train_one(rank, folder, shard):
     """The program of each process: two steps."""
     store = f'file://{folder}/store'
-    distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
-    network = shard(make_network())
-    optimizer = torch.optim.SGD(network.parameters(), 0.1)
-    losses = []
-    for _ in range(2):
-        losses.append(step(network, rank))
-        optimizer.step()
-        optimizer.zero_grad()
-    torch.save(losses, folder / f'{rank}.pth')
-    distributed.destroy_process_group()
+    with disconnect_at_end():
+        distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+        network = shard(make_network())
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        losses = []
+        for _ in range(2):
+            losses.append(step(network, rank))
+            optimizer.step()
+            optimizer.zero_grad()
+        torch.save(losses, folder / f'{rank}.pth')
 
 
 @pytest.mark.long
 @pytest.mark.core
 @pytest.mark.parametrize('shard', [shard_fsdp1, shard_fsdp2])
 def test_sharded_training_is_training_on_both_batches(tmp_path, shard):
-    multiprocessing.spawn(train_one, (tmp_path, shard), nprocs=2)
+    multiprocessing.spawn(train_one, (tmp_path, shard), nprocs=2, daemon=True)
     sharded = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
     network = make_network()
     optimizer = torch.optim.SGD(network.parameters(), 0.1)

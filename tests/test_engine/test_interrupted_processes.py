@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,14 +12,8 @@ import torch
 pytestmark = pytest.mark.long
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return listener.getsockname()[1]
-
-
 @pytest.fixture
-def start(repo_root, configs, shapes_root, tmp_path):
+def start(repo_root, configs, shapes_root, tmp_path, free_port):
     """Starts a training of two workers and some processes in a session of its own."""
 
     def start(work_dir, *options, processes=1, hook=None, settings=''):

@@ -75,7 +75,7 @@ def test_thirty_kills_lose_nothing(tmp_path):
 @pytest.mark.long
 def test_another_number_of_processes_ends_in_one_sentence(tmp_path, run_command, repo_root):
     """And the same number of images in an iteration is all that it takes to continue."""
-    two = ('-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29555', TOY)
+    two = ('-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone', TOY)
     run_command(sys.executable, *two, tmp_path / 'run', cwd=tmp_path)
     environment = {**os.environ, 'PYTHONPATH': str(repo_root), 'OMP_NUM_THREADS': '1'}
     command = [sys.executable, TOY, tmp_path / 'run', 'train_cfg.max_epochs=4']

@@ -8,6 +8,7 @@ from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmela import ELA
+from mmela.engine.runner import disconnect_at_end
 
 pytestmark = [pytest.mark.long, pytest.mark.core]  # two processes import everything
 pytest.importorskip('triton', minversion='3.2', reason='the kernels need Triton')
@@ -28,17 +29,17 @@ def loss_of(network, rank):
 def train_one(rank, folder):
     """The program of each process."""
     store = f'file://{folder}/store'
-    distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
-    network = make_network(fused=True)
-    parallel = DistributedDataParallel(network)
-    loss_of(parallel, rank).backward()
-    torch.save([p.grad for p in network.parameters()], folder / f'{rank}.pth')
-    distributed.destroy_process_group()
+    with disconnect_at_end():
+        distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+        network = make_network(fused=True)
+        parallel = DistributedDataParallel(network)
+        loss_of(parallel, rank).backward()
+        torch.save([p.grad for p in network.parameters()], folder / f'{rank}.pth')
 
 
 def test_gradients_are_the_mean_of_those_of_each_process_alone(tmp_path, monkeypatch):
     monkeypatch.setenv('TRITON_INTERPRET', '1')  # on the CPU also where there is a GPU
-    multiprocessing.spawn(train_one, (tmp_path,), nprocs=2)
+    multiprocessing.spawn(train_one, (tmp_path,), nprocs=2, daemon=True)
 
     alone = []
     for rank in range(2):
