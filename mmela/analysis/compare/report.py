@@ -109,8 +109,9 @@ def notes(
         '',
         'Paired over seeds: for one seed all entries have the same order of the data, the same '
         'augmentation, and the same initial weights in all that the networks share. The interval '
-        'is that of a paired t test. "Seeds to settle it" is how many would make it exclude zero '
-        'in four of five comparisons, if mean and scatter are the true ones.',
+        'is that of a paired t test, for these test images: it does not cover their choice. "Seeds '
+        'to settle it" is how many would make it exclude zero in four of five comparisons, if mean '
+        'and scatter are the true ones.',
         '',
         'Each interval misses the truth once in twenty times, and one of several entries does so '
         'more often. Fix the number of seeds before the start: to look after each seed and to stop '
