@@ -323,7 +323,7 @@ def test_onnx_runtime_agrees(position, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.core
-def test_it_trains_in_data_parallel_and_sharded(tmp_path):
+def test_it_trains_in_data_parallel_and_sharded(tmp_path, request):
     import torch.distributed as dist
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
@@ -332,6 +332,7 @@ def test_it_trains_in_data_parallel_and_sharded(tmp_path):
     expected = build(FPN, ela('fpn_convs.*'))
     sum(out.square().mean() for out in expected(x)).backward()
     grads = {n: p.grad for n, p in expected.named_parameters() if p.grad is not None}
+    request.addfinalizer(lambda: dist.is_initialized() and dist.destroy_process_group())
     store = f'file://{tmp_path}/store'
     with disconnect_at_end():
         dist.init_process_group('gloo', init_method=store, rank=0, world_size=1)
