@@ -13,10 +13,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmela.analysis.compare.report import comparisons
 from mmela.analysis.compare.schedule import results_of
 from mmela.analysis.compare.spec import Spec, read_spec
 from mmela.analysis.compare.statistics import Comparison
+from mmela.analysis.compare.tables import comparisons
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / 'benchmarks/accuracy'

@@ -11,9 +11,10 @@ from kept_results import NONE, WORSE, kept_result
 from scipy import stats
 
 from mmela.analysis.compare.cell import folder_of
-from mmela.analysis.compare.report import comparisons, write_report
+from mmela.analysis.compare.report import write_report
 from mmela.analysis.compare.schedule import results_of
 from mmela.analysis.compare.spec import Spec
+from mmela.analysis.compare.tables import comparisons
 from mmela.analysis.complexity import Complexity
 from mmela.engine import UserError
 
@@ -62,7 +63,25 @@ def test_the_report_has_the_metrics_of_classes_and_whether_the_training_was_long
     difference = f'{values["ELA"][:, 1].mean() - mean:+.1f} ({low:+.1f} to {high:+.1f})'
     assert f'| IoU/dress | {mean:.1f} | {difference} |' in page and 'IoU/hat' not in page
     assert 'at epochs 6 and 8, none changed by +2.0 on average' in page
+    assert 'at the last validation of each run' not in page  # the same number again
     assert (tmp_path / 'curves.png').is_file()
+
+
+def test_validations_of_other_images_than_the_test_are_a_second_look(tmp_path):
+    spec = Spec('base.py', {'none': {}, 'ELA': {}}, 'none', 'accuracy/top1')
+    last = np.random.default_rng(1).normal(60, 3, (2, 5))
+    for entry, values in zip(spec.entries, last, strict=True):
+        for seed, value in enumerate(values):
+            validations = {step: {'accuracy/top1': value - 10 + step} for step in (2, 10)}
+            metrics = {'accuracy/top1': value - 4 + seed}
+            kept_result(spec, tmp_path, entry, seed, metrics=metrics, validations=validations)
+    write_report(spec, results_of(spec, str(tmp_path)), 'spec.py', str(tmp_path))
+    low, high = stats.ttest_rel(last[1], last[0]).confidence_interval()
+    difference = f'{last[1].mean() - last[0].mean():+.1f} ({low:+.1f} to {high:+.1f})'
+    page = (tmp_path / 'report.md').read_text()
+    table = page.split('accuracy/top1 at the last validation of each run')[1]
+    assert f'| none | 5 | {last[0].mean():.1f} |  |' in table
+    assert f'| ELA | 5 | {last[1].mean():.1f} | {difference} |' in table
 
 
 def test_a_report_of_what_is_there(tmp_path):

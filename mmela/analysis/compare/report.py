@@ -7,16 +7,20 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mmela.analysis.compare import figures
-from mmela.analysis.compare.cell import command_of, folder_of, value_of
+from mmela.analysis.compare.cell import command_of, folder_of
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.speed import read_speed
-from mmela.analysis.compare.statistics import Comparison, compare, decimals_of
+from mmela.analysis.compare.statistics import Comparison, decimals_of
+from mmela.analysis.compare.tables import (
+    Results,
+    comparisons,
+    cost_table,
+    metrics_table,
+    validations_table,
+)
 from mmela.analysis.complexity import Complexity
-
-Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
 def write_report(
@@ -49,6 +53,7 @@ def write_report(
         'report.md': markdown(spec, table)
         + notes(spec, table, results, out)
         + levelling(spec, curves, unit, decimals_of(table.values()))
+        + validations_table(spec, results)
         + metrics_table(spec, results)
         + cost_table(spec, costs or {}, read_speed(out))
         + commands(spec, results, spec_file),
@@ -65,18 +70,6 @@ def write_report(
         figures.curves_figure(spec, curves, unit).savefig(folder / 'curves.png', dpi=150)
         written.append(str(folder / 'curves.png'))
     return written
-
-
-def comparisons(spec: Spec, results: Results, metric: str) -> dict[str, Comparison | None]:
-    """Each entry beside the reference, over the seeds that both have."""
-    values: dict[str, dict[int, float]] = {}
-    for entry, by_seed in results.items():
-        for seed, result in by_seed.items():
-            value = value_of(result, metric)
-            if value is not None and not math.isnan(value):  # of a class without a pixel
-                values.setdefault(entry, {})[seed] = value
-    reference = values.get(spec.reference, {})
-    return {entry: compare(values.get(entry, {}), reference) for entry in spec.entries}
 
 
 def markdown(spec: Spec, table: Mapping[str, Comparison | None]) -> str:
@@ -160,38 +153,6 @@ def levelling(spec: Spec, curves: figures.Curves, unit: str, decimals: int) -> s
     )
 
 
-def metrics_table(spec: Spec, results: Results) -> str:
-    """All other metrics of the tests, such as those of classes and of sizes."""
-    names = {
-        name: None
-        for by_seed in results.values()
-        for result in by_seed.values()
-        for name, value in result['metrics'].items()
-        # COCO has -1 for a size without objects, MMSegmentation NaN for a class without pixels
-        if name != spec.metric and not math.isnan(value) and value != -1
-    }
-    others = [entry for entry in spec.entries if entry != spec.reference and entry in results]
-    if not names or not others or spec.reference not in results:
-        return ''
-    lines = [
-        '',
-        f'The other metrics: the mean of {spec.reference}, and the difference to it with its '
-        'interval. Of so many intervals one in twenty excludes zero by chance.',
-        '',
-        f'| metric | {spec.reference} | ' + ' | '.join(others) + ' |',
-        '|---|---|' + '---|' * len(others),
-    ]
-    for name in names:
-        table = comparisons(spec, results, name)
-        reference = table[spec.reference]
-        if reference is not None:
-            decimals = decimals_of(table.values())
-            cells = [f'{reference.mean:.{decimals}f}']
-            cells += [_difference(table[entry], decimals) for entry in others]
-            lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines) + '\n'
-
-
 def commands(spec: Spec, results: Results, spec_file: str) -> str:
     """The command of each run."""
     lines = [
@@ -205,34 +166,6 @@ def commands(spec: Spec, results: Results, spec_file: str) -> str:
         for seed, result in sorted(by_seed.items()):
             command = command_of(spec_file, entry, seed, 'again')
             lines.append(f'| {entry} | {seed} | {result["metric"]:.6g} | `{command}` |')
-    return '\n'.join(lines) + '\n'
-
-
-def cost_table(
-    spec: Spec, costs: Mapping[str, Complexity], speed: Mapping[str, Mapping[str, float | None]]
-) -> str:
-    """Parameters, FLOPs, and the ratios of time and memory to the reference, as far as known."""
-    if not costs and not speed:
-        return ''
-    columns = ('training step', 'inference', 'peak memory')
-    lines = [
-        '',
-        '| entry | parameters | FLOPs | ' + ' | '.join(columns) + ' |',
-        '|---|---|---|---|---|---|',
-    ]
-    for entry in spec.entries:
-        counts, row = costs.get(entry), speed.get(entry, {})
-        cells = [f'{counts.params:,}', f'{counts.flops / 1e6:,.1f} M'] if counts else ['', '']
-        ratios = (row.get(key) for key in ('step', 'inference', 'peak memory'))
-        cells += ['' if ratio is None else f'{ratio:.3f}' for ratio in ratios]
-        lines.append(f'| {entry} | ' + ' | '.join(cells) + ' |')
-    if costs:
-        height, width = next(iter(costs.values())).shape
-        lines += ['', f'FLOPs are multiply-adds of one image of {height} x {width} pixels.']
-    if speed:
-        lines += ['', f'Times and memory are ratios to {spec.reference}, medians of pairs.']
-    else:
-        lines += ['', 'Times and memory: not measured; `--speed` measures them.']
     return '\n'.join(lines) + '\n'
 
 
@@ -286,13 +219,6 @@ def _rows(spec: Spec, table: Mapping[str, Comparison | None]) -> dict[str, list[
             difference = f'{found.difference:+.{decimals}f}'
             rows[entry][3:] = [difference, found.interval(decimals), needed]
     return rows
-
-
-def _difference(found: Comparison | None, decimals: int) -> str:
-    if found is None:
-        return ''
-    difference, interval = f'{found.difference:+.{decimals}f}', found.interval(decimals)
-    return f'{difference} ({interval})' if interval else difference
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,131 @@
+"""The tables of a report beside its first: validations, other metrics, costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mmela.analysis.compare.cell import value_of
+from mmela.analysis.compare.spec import Spec
+from mmela.analysis.compare.statistics import Comparison, compare, decimals_of
+from mmela.analysis.complexity import Complexity
+
+#: What a run left, by entry and seed.
+Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
+
+
+def comparisons(spec: Spec, results: Results, metric: str) -> dict[str, Comparison | None]:
+    """Each entry beside the reference, over the seeds that both have."""
+    values: dict[str, dict[int, float]] = {}
+    for entry, by_seed in results.items():
+        for seed, result in by_seed.items():
+            value = value_of(result, metric)
+            if value is not None and not math.isnan(value):  # of a class without a pixel
+                values.setdefault(entry, {})[seed] = value
+    reference = values.get(spec.reference, {})
+    return {entry: compare(values.get(entry, {}), reference) for entry in spec.entries}
+
+
+def validations_table(spec: Spec, results: Results) -> str:
+    """The metric at the last validations, unless they give the numbers of the test.
+
+    On other images than the test's it is a second look: an interval does not cover their choice.
+    """
+    last = {
+        entry: {
+            seed: {'metrics': result['validations'][max(result['validations'], key=int)]}
+            for seed, result in by_seed.items()
+            if result.get('validations')
+        }
+        for entry, by_seed in results.items()
+    }
+    pairs = [
+        (value_of(result, spec.metric), value_of(results[entry][seed], spec.metric))
+        for entry, by_seed in last.items()
+        for seed, result in by_seed.items()
+    ]
+    table = comparisons(spec, last, spec.metric)
+    reference = table[spec.reference]
+    if reference is None or all(validated == tested for validated, tested in pairs):
+        return ''
+    decimals = decimals_of(table.values())
+    lines = [
+        '',
+        f'{spec.metric} at the last validation of each run:',
+        '',
+        f'| entry | seeds | mean | difference to {spec.reference}, 95 % interval |',
+        '|---|---|---|---|',
+    ]
+    for entry, found in table.items():
+        if found is not None:
+            difference = '' if entry == spec.reference else _difference(found, decimals)
+            lines.append(f'| {entry} | {found.seeds} | {found.mean:.{decimals}f} | {difference} |')
+    return '\n'.join(lines) + '\n'
+
+
+def metrics_table(spec: Spec, results: Results) -> str:
+    """All other metrics of the tests, such as those of classes and of sizes."""
+    names = {
+        name: None
+        for by_seed in results.values()
+        for result in by_seed.values()
+        for name, value in result['metrics'].items()
+        # COCO has -1 for a size without objects, MMSegmentation NaN for a class without pixels
+        if name != spec.metric and not math.isnan(value) and value != -1
+    }
+    others = [entry for entry in spec.entries if entry != spec.reference and entry in results]
+    if not names or not others or spec.reference not in results:
+        return ''
+    lines = [
+        '',
+        f'The other metrics: the mean of {spec.reference}, and the difference to it with its '
+        'interval. Of so many intervals one in twenty excludes zero by chance.',
+        '',
+        f'| metric | {spec.reference} | ' + ' | '.join(others) + ' |',
+        '|---|---|' + '---|' * len(others),
+    ]
+    for name in names:
+        table = comparisons(spec, results, name)
+        reference = table[spec.reference]
+        if reference is not None:
+            decimals = decimals_of(table.values())
+            cells = [f'{reference.mean:.{decimals}f}']
+            cells += [_difference(table[entry], decimals) for entry in others]
+            lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def cost_table(
+    spec: Spec, costs: Mapping[str, Complexity], speed: Mapping[str, Mapping[str, float | None]]
+) -> str:
+    """Parameters, FLOPs, and the ratios of time and memory to the reference, as far as known."""
+    if not costs and not speed:
+        return ''
+    columns = ('training step', 'inference', 'peak memory')
+    lines = [
+        '',
+        '| entry | parameters | FLOPs | ' + ' | '.join(columns) + ' |',
+        '|---|---|---|---|---|---|',
+    ]
+    for entry in spec.entries:
+        counts, row = costs.get(entry), speed.get(entry, {})
+        cells = [f'{counts.params:,}', f'{counts.flops / 1e6:,.1f} M'] if counts else ['', '']
+        ratios = (row.get(key) for key in ('step', 'inference', 'peak memory'))
+        cells += ['' if ratio is None else f'{ratio:.3f}' for ratio in ratios]
+        lines.append(f'| {entry} | ' + ' | '.join(cells) + ' |')
+    if costs:
+        height, width = next(iter(costs.values())).shape
+        lines += ['', f'FLOPs are multiply-adds of one image of {height} x {width} pixels.']
+    if speed:
+        lines += ['', f'Times and memory are ratios to {spec.reference}, medians of pairs.']
+    else:
+        lines += ['', 'Times and memory: not measured; `--speed` measures them.']
+    return '\n'.join(lines) + '\n'
+
+
+def _difference(found: Comparison | None, decimals: int) -> str:
+    if found is None:
+        return ''
+    difference, interval = f'{found.difference:+.{decimals}f}', found.interval(decimals)
+    return f'{difference} ({interval})' if interval else difference
