@@ -16,7 +16,7 @@ from pathlib import Path
 from mmela.analysis.compare.schedule import results_of
 from mmela.analysis.compare.spec import Spec, read_spec
 from mmela.analysis.compare.statistics import Comparison
-from mmela.analysis.compare.tables import comparisons
+from mmela.analysis.compare.tables import comparisons, last_validations
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / 'benchmarks/accuracy'
@@ -70,16 +70,14 @@ def summary() -> list[str]:
         '|---|---|---|' + '---|' * len(_COLUMNS),
     ]
     for spec_file in sorted(FOLDER.glob('*/spec.py')):
-        spec, table = _read(spec_file.parent.name)
-        reference = table[spec.reference]
-        if reference is None or reference.seeds < _SEEDS:
-            continue
+        spec, table, _ = _read(spec_file.parent.name)
         scale = _scale(spec)
-        cells = []
-        for pattern in _COLUMNS.values():
-            named = [found for entry, found in table.items() if re.fullmatch(pattern, entry)]
-            cells.append(_difference(named[0], scale) if named else '')
-        if not any(cells):  # of settings that have no column
+        shown = {name: _named(table, pattern) for name, pattern in _COLUMNS.items()}
+        reference = table[spec.reference]
+        if any(found.seeds < _SEEDS for found in (reference, *shown.values()) if found):
+            continue
+        cells = [_difference(found, scale) for found in shown.values()]
+        if reference is None or not any(cells):  # of settings that have no column
             continue
         title = f'[{_title(spec_file)}](benchmarks/accuracy/{spec_file.parent.name}/report.md)'
         lines.append(
@@ -92,25 +90,30 @@ def summary() -> list[str]:
 
 def entries(name: str) -> list[str]:
     """A row for each entry of one comparison."""
-    spec, table = _read(name)
-    lines = [
-        f'| attention | seeds | {_metric(spec)} | difference, 95 % interval |',
-        '|---|---|---|---|',
-    ]
+    spec, table, validated = _read(name)
+    more = ['the same on the validation images'] if validated else []
+    columns = ['attention', 'seeds', _metric(spec), 'difference, 95 % interval', *more]
+    lines = ['| ' + ' | '.join(columns) + ' |', '|---' * len(columns) + '|']
     for entry, found in table.items():
         if found is not None:
             scale = _scale(spec)
             deviation = '' if math.isnan(found.deviation) else f' ± {found.deviation * scale:.1f}'
-            difference = '' if entry == spec.reference else _difference(found, scale)
-            lines.append(
-                f'| {entry} | {found.seeds} | {found.mean * scale:.1f}{deviation} | {difference} |'
-            )
+            cells = [entry, str(found.seeds), f'{found.mean * scale:.1f}{deviation}']
+            for looked_at in (table, validated) if validated else (table,):
+                is_reference = entry == spec.reference
+                cells.append('' if is_reference else _difference(looked_at[entry], scale))
+            lines.append('| ' + ' | '.join(cells) + ' |')
     return lines
 
 
-def _read(name: str) -> tuple[Spec, Mapping[str, Comparison | None]]:
+def _read(name: str) -> tuple[Spec, dict[str, Comparison | None], dict[str, Comparison | None]]:
     spec = read_spec(str(FOLDER / name / 'spec.py'))
-    return spec, comparisons(spec, results_of(spec, str(FOLDER / name)), spec.metric)
+    results = results_of(spec, str(FOLDER / name))
+    return spec, comparisons(spec, results, spec.metric), last_validations(spec, results)
+
+
+def _named(table: Mapping[str, Comparison | None], pattern: str) -> Comparison | None:
+    return next((found for entry, found in table.items() if re.fullmatch(pattern, entry)), None)
 
 
 def _title(spec_file: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,7 +17,9 @@ def build_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for runs and report')
     parser.add_argument('--seeds', type=int, default=5, help='seeds 0 to N-1 (default: 5)')
     parser.add_argument('--first-seed', type=int, default=0, help='start at this seed instead')
-    parser.add_argument('--jobs', type=int, help='runs at once (default: 1, or one on each GPU)')
+    parser.add_argument(
+        '--jobs', type=int, help='runs at once (default: 1, or one on each of --gpus)'
+    )
     parser.add_argument('--gpus', metavar='0,1', help='GPUs that the runs take in turn')
     only = parser.add_mutually_exclusive_group()
     only.add_argument('--dry-run', action='store_true', help='list the runs and do nothing')
@@ -44,6 +47,10 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     gpus = args.gpus.split(',') if args.gpus else []
     if not all(gpu.strip() for gpu in gpus):
         parser.error(f'--gpus: expected ids such as 0,1, got {args.gpus!r}')
+    if gpus and (args.seed is not None or args.speed):
+        if len(gpus) > 1:
+            parser.error(f'--gpus: expected one id with --seed and --speed, got {args.gpus!r}')
+        os.environ['CUDA_VISIBLE_DEVICES'] = gpus[0]  # before torch looks for GPUs
     jobs = len(gpus) or 1 if args.jobs is None else args.jobs
     if min(args.seeds, jobs) < 1:
         parser.error('--seeds and --jobs: expected at least 1')
@@ -52,7 +59,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         from mmela.analysis.compare.cell import command_of, run_cell
         from mmela.analysis.compare.costs import costs_of, record
         from mmela.analysis.compare.report import write_report
-        from mmela.analysis.compare.schedule import results_of, run_all
+        from mmela.analysis.compare.schedule import minutes_of, results_of, run_all
         from mmela.analysis.compare.spec import read_spec
     failed = 0
     with engine.exit_on_user_error():
@@ -74,7 +81,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             times = [r['seconds'] for runs in done.values() for r in runs.values()]
             left = sum(seed not in done.get(entry, {}) for entry, seed in todo)
             if times and left:
-                minutes = sum(times) / len(times) * left / jobs / 60
+                minutes = minutes_of(times, left, jobs)
                 print(f'{left} runs to go, about {minutes:.0f} min by those that are done')
             return 0
         if args.seed is not None:

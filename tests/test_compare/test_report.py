@@ -107,6 +107,16 @@ def test_a_report_of_what_is_there(tmp_path):
     assert '| IoU/bag | 53.0 | +1.0 |' in page
 
 
+def test_runs_of_different_machines_are_named(tmp_path):
+    spec = Spec('base.py', {'none': {}, 'ELA': {}}, 'none', 'mIoU')
+    for entry, threads in (('none', 1), ('ELA', 2)):
+        kept_result(spec, tmp_path, entry, threads=threads, torch='2.13.0')
+    write_report(spec, results_of(spec, str(tmp_path)), 'spec.py', str(tmp_path))
+    page = (tmp_path / 'report.md').read_text()
+    assert 'The runs differ in threads: 1, 2.' in page and 'differ in torch' not in page
+    assert '`OMP_NUM_THREADS=2 mmela compare spec.py --entry ELA' in page
+
+
 def test_no_box_counts_as_zero_in_all_metrics_of_boxes_and_in_no_other(tmp_path):
     spec = Spec('base.py', {'none': {}, 'ELA': {}}, 'none', 'coco/bbox_mAP')
     metrics = {'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_s': 0.25}
@@ -126,9 +136,16 @@ def test_the_report_has_the_cost_of_each_entry(tmp_path):
         'none': Complexity((32, 64), 1000, 2_000_000),
         'ELA-B': Complexity((32, 64), 1000, 2_000_000, attention_params=10),
     }
-    speed = {'ELA-B': {'step': 1.25, 'inference': 1.5, 'peak memory': None}}
+    ratios = {'step': 1.25, 'inference': 1.5, 'peak memory': None}
+    speed = {'ELA-B': {**ratios, 'measured': 'pairs on a CPU', 'setting': spec.setting('ELA-B')}}
     (tmp_path / 'speed.json').write_text(json.dumps(speed))
     write_report(spec, {}, 'spec.py', str(tmp_path), costs)
     page = (tmp_path / 'report.md').read_text()
     assert '| none | 1,000 | 2.0 M |' in page
     assert '| ELA-B | 1,010 | 2.0 M | 1.250 | 1.500 |' in page
+    assert 'of one image of 32 x 64 pixels' in page and 'medians of pairs on a CPU' in page
+
+    costs['ELA-B'] = replace(costs['ELA-B'], shape=(64, 64))
+    write_report(spec, {}, 'spec.py', str(tmp_path), costs)
+    page = (tmp_path / 'report.md').read_text()
+    assert '2.0 M at 32 x 64 |' in page and '2.0 M at 64 x 64 |' in page

@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from kept_results import kept_result, spec_of
+from mmengine.config import Config
 
 from mmela.analysis.compare.cell import SETTING, folder_of, run_cell
 from mmela.analysis.compare.costs import record
+from mmela.analysis.compare.report import write_report
 from mmela.analysis.compare.schedule import results_of, run_all
 from mmela.analysis.compare.spec import Spec, read_spec
 from mmela.distributions import distribution_of
@@ -30,13 +33,22 @@ def test_the_spec_and_the_environment_are_kept(tmp_path):
     assert kept['packages'][name] == version
 
 
+def test_the_copy_of_a_spec_stands_alone(tmp_path):
+    (tmp_path / 'common.py').write_text("options = {'train_cfg.max_epochs': (1, 2)}\n")
+    file = Path(spec_of(tmp_path))
+    file.write_text("_base_ = 'common.py'\n" + file.read_text())
+    copy = record(str(file), str(tmp_path / 'out'))
+    (tmp_path / 'common.py').unlink()
+    assert Config.fromfile(copy).options == {'train_cfg.max_epochs': (1, 2)}
+    assert list(Config.fromfile(copy).entries) == ['none', 'ELA-T']
+
+
 def test_a_run_of_another_spec_is_not_continued(tmp_path):
     then = Spec('base.py', {'none': {}, 'ELA': {'a.b': 1}}, 'none', 'mIoU')
     folder = folder_of(tmp_path, 'ELA', 0)
     folder.mkdir(parents=True)
     (folder / SETTING).write_text(json.dumps(then.setting('ELA')))
     (folder / 'epoch_1.pth').touch()
-    (folder / 'last_checkpoint').write_text(str(folder / 'epoch_1.pth'))
     others = {
         'options': dict(options={'lr': 1}),
         # its weights are those that all start from
@@ -80,18 +92,22 @@ def test_each_run_has_its_gpu_and_a_failed_one_stops_no_other(tmp_path, monkeypa
         code = 'import time; time.sleep(1)'
         if (entry, seed) == ('ELA', '0'):
             code = 'raise SystemExit("error: no such file")'
+        elif (entry, seed) == ('ELA', '2'):
+            code = 'import os; os.kill(os.getpid(), 9)'
         else:
             kept_result(spec, out, entry, int(seed))
         return start([sys.executable, '-c', code], stdout=stdout, stderr=stderr)
 
     monkeypatch.setattr(subprocess, 'Popen', replaced)
     said = []
-    todo = [(entry, seed) for seed in range(2) for entry in spec.entries]
+    todo = [(entry, seed) for seed in range(3) for entry in spec.entries]
     progress = run_all(
         spec, 'spec.py', str(tmp_path), todo, jobs=2, gpus=['3', '5'], say=said.append
     )
-    assert (progress.done, [run[:2] for run in progress.failed]) == (3, [('ELA', 0)])
+    failed = [run[:2] for run in progress.failed]
+    assert (progress.done, failed) == (4, [('ELA', 0), ('ELA', 2)])
     assert any(line.startswith('ELA, seed 0 failed: error: no such file; see') for line in said)
+    assert any('ELA, seed 2 failed: it was ended by SIGKILL' in line for line in said)
     assert devices[:2] == ['3', '5'] and set(devices) == {'3', '5'}
 
 
@@ -103,6 +119,7 @@ def test_each_run_has_its_gpu_and_a_failed_one_stops_no_other(tmp_path, monkeypa
         (['--seed', '1'], '--entry'),
         (['--entry', 'none', '--seed', '1', '--speed'], '--seed'),
         (['--report-only', '--speed'], 'not allowed'),
+        (['--speed', '--gpus', '0,1'], 'one id'),
     ],
 )
 def test_options_without_sense_are_refused(words, said, tmp_path, capsys):
@@ -130,6 +147,15 @@ def test_results_of_another_spec_are_refused(tmp_path):
             assert str(file.parent) in str(error.value)
     with pytest.raises(UserError, match='mIoU'):
         results_of(replace(then, metric='mIuO'), str(tmp_path))
+
+
+def test_a_folder_that_was_renamed_is_no_run(tmp_path):
+    spec = Spec('base.py', {'none': {}, 'ELA': {}}, 'none', 'mIoU')
+    file = kept_result(replace(spec, options={'lr': 1}), tmp_path, 'ELA')
+    file.parent.rename(file.parent.with_name('seed0_old'))
+    assert results_of(spec, str(tmp_path)) == {}
+    write_report(spec, {}, 'spec.py', str(tmp_path))
+    assert 'seed0_old' not in (tmp_path / 'report.md').read_text()
 
 
 def test_a_dry_run_counts_the_runs_of_its_seeds(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The paired pass: every entry is timed on the reference's batch."""
 
 import json
+from dataclasses import replace
 
 import torch
 
@@ -44,5 +45,8 @@ def test_all_entries_are_timed_on_one_batch(tiny_det, shapes_root, tmp_path, mon
     assert list(found) == ['none', 'ELA'] and 'ELA' in table
 
     speed.measure_speed(spec, str(tmp_path), ['ELA'], pairs=1)
-    again = speed.read_speed(str(tmp_path))
+    again = speed.read_speed(spec, str(tmp_path))
     assert again['none'] == found['none'] and again['ELA'] != found['ELA']
+    # what was measured of another network is not reported
+    entries = {**spec.entries, 'ELA': {'model.backbone.plugins.0.cfg.variant': 'B'}}
+    assert list(speed.read_speed(replace(spec, entries=entries), str(tmp_path))) == ['none']

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import random
+import re
 import shlex
 import sys
 import time
@@ -14,20 +14,16 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from mmengine.registry import init_default_scope
 
 from mmela.analysis.compare.costs import processor
 from mmela.analysis.compare.spec import Spec, read_spec, slug
+from mmela.analysis.compare.weights import ReferenceWeightsHook
 from mmela.engine import exit_on_user_error, test, train, use_resume
-from mmela.engine.checkpoints.resume import latest_checkpoint
-from mmela.engine.hooks.unwrapping import unwrap
+from mmela.engine.checkpoints.resume import checkpoints_in, latest_checkpoint
 from mmela.errors import UserError, did_you_mean
-from mmela.registry import HOOKS
 
 RESULT = 'result.json'
 #: The setting of a run, from its start on.
@@ -42,50 +38,16 @@ class MetricError(UserError):
     """The test has no metric of the name in the SPEC."""
 
 
-@HOOKS.register_module()
-class ReferenceWeightsHook(Hook):
-    """Starts a network from the initial weights of another, wherever they share a tensor.
-
-    A layer more shifts the random numbers of all that are initialised after it. With this hook two
-    networks of one seed start from the same weights in all that they share.
-
-    Args:
-        model: Config of the reference network.
-        seed: Of the run.
-    """
-
-    priority = 'VERY_HIGH'  # before an EMAHook takes the weights over
-
-    def __init__(self, model: Any, seed: int) -> None:
-        self.model = model
-        self.seed = seed
-
-    def before_train(self, runner: Runner) -> None:
-        """Takes the tensors over, after the network was initialised and ``load_from`` was loaded.
-
-        A run that continues from a checkpoint has its weights already.
-        """
-        if runner.iter > 0 or runner.epoch > 0:
-            return
-        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-        set_random_seed(self.seed)
-        reference = MODELS.build(self.model)
-        if hasattr(reference, 'init_weights'):
-            reference.init_weights()
-        if runner.cfg.get('load_from'):
-            load_checkpoint(reference, runner.cfg.load_from, map_location='cpu', logger='silent')
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-        ours = unwrap(runner.model).state_dict()
-        for name, tensor in reference.state_dict().items():
-            if name in ours and ours[name].shape == tensor.shape:
-                ours[name].copy_(tensor)
-
-
 def folder_of(out: str | Path, entry: str, seed: int) -> Path:
     """The folder of a run."""
     return Path(out, 'runs', slug(entry), f'seed{seed}')
+
+
+def folders_of(out: str | Path, entry: str) -> dict[int, Path]:
+    """The folders of an entry's runs by seed; one that was renamed is none."""
+    folders = folder_of(out, entry, 0).parent.glob('seed*')
+    found = {m[1]: f for f in folders if (m := re.fullmatch(r'seed(\d+)', f.name))}
+    return {int(seed): found[seed] for seed in sorted(found, key=int)}
 
 
 def command_of(spec_file: str, entry: str, seed: int, out: str) -> str:
@@ -176,7 +138,8 @@ def run_cell(spec: Spec, entry: str, seed: int, out: str | Path) -> dict[str, An
         if (folder / RESULT).is_file():
             return read_result(spec, entry, folder / RESULT)
         # a run that failed before its first checkpoint has nothing of the SPEC of then
-        if (folder / SETTING).is_file() and latest_checkpoint(str(folder)) is not None:
+        is_begun = checkpoints_in(str(folder)) or latest_checkpoint(str(folder))
+        if (folder / SETTING).is_file() and is_begun:
             then = json.loads((folder / SETTING).read_text(encoding='utf-8'))
             _check_setting(spec, entry, then, folder)
         _write(spec.setting(entry), folder / SETTING)
@@ -195,7 +158,7 @@ def _train_and_test(spec: Spec, entry: str, seed: int, folder: Path) -> dict[str
     cfg.dump(folder / 'config.py')
     cfg.custom_hooks = [
         *(cfg.get('custom_hooks') or []),
-        dict(type='mmela.ReferenceWeightsHook', model=model_of(reference), seed=seed),
+        dict(type=f'mmela.{ReferenceWeightsHook.__name__}', model=model_of(reference), seed=seed),
     ]
     checkpoint_hook = cfg.setdefault('default_hooks', {}).setdefault('checkpoint', {})
     checkpoint_hook.setdefault('type', 'CheckpointHook')

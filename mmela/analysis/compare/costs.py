@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import re
-import shutil
 from pathlib import Path
+from pprint import pformat
 
+from mmengine.config import Config
 from mmengine.utils.dl_utils import collect_env
 
 from mmela.analysis.compare.spec import Spec
@@ -53,7 +54,11 @@ def record(spec_file: str, out: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / 'spec.py'
     if copy.resolve() != Path(spec_file).resolve():
-        shutil.copyfile(spec_file, copy)
+        text = Path(spec_file).read_text(encoding='utf-8')
+        if re.search(r'_base_\s*=|read_base\(', text):  # relative to the folder of the SPEC
+            values = Config.fromfile(spec_file).to_dict()
+            text = ''.join(f'{key} = {pformat(values[key], sort_dicts=False)}\n' for key in values)
+        copy.write_text(text, encoding='utf-8')
     if (folder / ENVIRONMENT).exists():  # where it began; each result names its processor
         return str(copy)
     found = collect_env()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmela.analysis.compare import figures
-from mmela.analysis.compare.cell import command_of, folder_of
+from mmela.analysis.compare.cell import command_of, folders_of
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.compare.speed import read_speed
 from mmela.analysis.compare.statistics import Comparison, decimals_of
@@ -55,7 +55,7 @@ def write_report(
         + levelling(spec, curves, unit, decimals_of(table.values()))
         + validations_table(spec, results)
         + metrics_table(spec, results)
-        + cost_table(spec, costs or {}, read_speed(out))
+        + cost_table(spec, costs or {}, read_speed(spec, out))
         + commands(spec, results, spec_file),
         'report.tex': latex(spec, table),
         'results.csv': as_csv(results),
@@ -121,14 +121,15 @@ def notes(
                 f'{entry} has {found.seeds} of the {reference.seeds} seeds of {spec.reference}; '
                 f'over these the mean of {spec.reference} is {found.reference_mean:.{decimals}f}.',
             ]
-    folders = {
-        entry: sorted(folder_of(out, entry, 0).parent.glob('seed*')) for entry in spec.entries
-    }
+    for key in ('processor', 'torch', 'threads'):
+        kinds = {str(run[key]) for runs in results.values() for run in runs.values() if key in run}
+        if len(kinds) > 1:
+            lines += ['', f'The runs differ in {key}: {", ".join(sorted(kinds))}.']
     missing = [
         f'{entry} {folder.name}'
-        for entry, found_there in folders.items()
-        for folder in found_there
-        if int(folder.name[4:]) not in results.get(entry, {})
+        for entry in spec.entries
+        for seed, folder in folders_of(out, entry).items()
+        if seed not in results.get(entry, {})
     ]
     if missing:
         lines += [
@@ -165,6 +166,8 @@ def commands(spec: Spec, results: Results, spec_file: str) -> str:
     for entry, by_seed in results.items():
         for seed, result in sorted(by_seed.items()):
             command = command_of(spec_file, entry, seed, 'again')
+            if 'threads' in result:  # their number changes the last digits
+                command = f'OMP_NUM_THREADS={result["threads"]} {command}'
             lines.append(f'| {entry} | {seed} | {result["metric"]:.6g} | `{command}` |')
     return '\n'.join(lines) + '\n'
 

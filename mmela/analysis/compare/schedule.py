@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmela.analysis.compare.cell import NO_METRIC_STATUS, RESULT, folder_of, read_result
+from mmela.analysis.compare.cell import NO_METRIC_STATUS, RESULT, folder_of, folders_of, read_result
 from mmela.analysis.compare.spec import Spec
 
 LOG = 'run.log'
@@ -46,9 +47,13 @@ class Progress:
         if self.failed:
             text += f', {len(self.failed)} failed'
         if self.seconds and left:
-            minutes = sum(self.seconds) / len(self.seconds) * left / jobs / 60
-            text += f', about {minutes:.0f} min left'
+            text += f', about {minutes_of(self.seconds, left, jobs):.0f} min left'
         return text
+
+
+def minutes_of(seconds: Sequence[float], runs: int, jobs: int) -> float:
+    """How long so many runs take, by the median: that of a run that continued is too short."""
+    return statistics.median(seconds) * runs / jobs / 60
 
 
 def run_all(
@@ -113,7 +118,8 @@ def run_all(
                     finished()
                 else:
                     progress.failed.append((entry, seed, str(folder / LOG)))
-                    say(f'{entry}, seed {seed} failed: {_reason(folder / LOG)}; see {folder / LOG}')
+                    reason = _reason(process.returncode, folder / LOG)
+                    say(f'{entry}, seed {seed} failed: {reason}; see {folder / LOG}')
                     if process.returncode == NO_METRIC_STATUS:
                         say('its test has no such metric, so no further run starts')
                         pending.clear()
@@ -136,8 +142,11 @@ def run_all(
     return progress
 
 
-def _reason(log: Path) -> str:
-    """The last line of a run's log: the sentence of a user error, or a traceback's last."""
+def _reason(status: int, log: Path) -> str:
+    """A signal, or the last line of the log: the sentence of a user error, a traceback's last."""
+    if status < 0:
+        name = signal.Signals(-status).name
+        return f'it was ended by {name}' + ' (out of memory?)' * (name == 'SIGKILL')
     lines = log.read_text(encoding='utf-8', errors='replace').split('\n')
     return next((line.strip() for line in reversed(lines) if line.strip()), 'it said nothing')
 
@@ -154,10 +163,9 @@ def results_of(spec: Spec, out: str) -> dict[str, dict[int, dict[str, Any]]]:
     """
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for entry in spec.entries:
-        folder = folder_of(out, entry, 0).parent
-        for file in sorted(folder.glob(f'seed*/{RESULT}')):
-            result = read_result(spec, entry, file)
-            found.setdefault(entry, {})[result['seed']] = result
+        for seed, folder in folders_of(out, entry).items():
+            if (folder / RESULT).is_file():
+                found.setdefault(entry, {})[seed] = read_result(spec, entry, folder / RESULT)
     return found
 
 
@@ -167,7 +175,7 @@ def _start(
     folder = folder_of(out, entry, seed)
     folder.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
-    environment.setdefault('OMP_NUM_THREADS', str(max((os.cpu_count() or 1) // jobs, 1)))
+    environment.setdefault('OMP_NUM_THREADS', str(max(len(os.sched_getaffinity(0)) // jobs, 1)))
     if gpus:
         environment['CUDA_VISIBLE_DEVICES'] = gpus[slot % len(gpus)]
     module = [sys.executable, '-m', 'mmela.analysis.compare.cell']

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +113,13 @@ def read_spec(path: str) -> Spec:
             raise UserError(f'{path}: expected {key} to be a string, got {values.get(key)!r}.')
     options = _mapping(values.get('options'), f'{path}: options')
     entries = _options_by_name(values.get('entries'), f'{path}: entries')
-    entries |= _cross(values.get('cross'), f'{path}: cross')
+    for name, entry in _cross(values.get('cross'), f'{path}: cross'):
+        if not name or name in entries:
+            raise UserError(
+                f'{path}: cross: expected each combination to have a name of its own, got {name!r} '
+                f'{"twice" if name else "for one"}; rename the options of an axis.'
+            )
+        entries[name] = entry
     if len(entries) < 2:
         raise UserError(
             f'{path}: expected at least two entries to compare, got {len(entries)}; one of them is '
@@ -125,9 +131,14 @@ def read_spec(path: str) -> Spec:
             f'{path}: expected reference to be one of {", ".join(entries)}, got {reference!r}'
             + did_you_mean(reference, entries)
         )
-    slugs = [slug(name) for name in entries]
-    if len(set(slugs)) < len(slugs):
-        raise UserError(f'{path}: expected entries with different names, got {", ".join(slugs)}.')
+    by_slug: dict[str, str] = {}
+    for name in entries:
+        other = by_slug.setdefault(slug(name), name)
+        if other != name:
+            raise UserError(
+                f'{path}: expected entries whose names differ in their letters and digits, which '
+                f'name their folders; got {other!r} and {name!r}.'
+            )
     spec = Spec(
         base=values['base'],
         entries=entries,
@@ -162,15 +173,11 @@ def _options_by_name(given: Any, label: str) -> dict[str, dict[str, Any]]:
     return {name: _mapping(options, f'{label}[{name!r}]') for name, options in named.items()}
 
 
-def _cross(given: Any, label: str) -> dict[str, dict[str, Any]]:
+def _cross(given: Any, label: str) -> Iterator[tuple[str, dict[str, Any]]]:
     axes = {
         name: _options_by_name(axis, f'{label}[{name!r}]')
         for name, axis in _mapping(given, label).items()
     }
-    if not axes:
-        return {}
-    entries = {}
-    for combination in itertools.product(*(axis.items() for axis in axes.values())):
+    for combination in itertools.product(*(axis.items() for axis in axes.values())) if axes else ():
         name = ' '.join(part for part, _ in combination if part)
-        entries[name] = {k: v for _, options in combination for k, v in options.items()}
-    return entries
+        yield name, {k: v for _, options in combination for k, v in options.items()}

@@ -18,6 +18,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
 from mmela.analysis.compare.cell import model_of
+from mmela.analysis.compare.costs import processor
 from mmela.analysis.compare.spec import Spec
 from mmela.errors import explain_errors
 
@@ -46,7 +47,7 @@ def measure_speed(
     Raises:
         UserError: If a network or the data cannot be built.
     """
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     with explain_errors():
         base_peak = _peak_alone(spec, spec.reference)
         reference = _Subject(spec, spec.reference)
@@ -65,9 +66,11 @@ def measure_speed(
             'step': statistics.median(ratios['step']),
             'inference': statistics.median(ratios['inference']),
             'peak memory': peak / base_peak if base_peak else None,
+            'measured': f'{pairs} pairs of batches of {reference.batch_size} on {_device()}',
+            'setting': spec.setting(entry),
         }
     Path(out).mkdir(parents=True, exist_ok=True)
-    results = {**read_speed(out), **results}
+    results = {**read_speed(spec, out), **results}
     Path(out, SPEED).write_text(json.dumps(results, indent=2), encoding='utf-8')
     lines = [f'{"entry":<24} {"training step":>13} {"inference":>9} {"peak memory":>11}']
     for entry, row in results.items():
@@ -76,13 +79,33 @@ def measure_speed(
     return '\n'.join([*lines, f'ratios to {spec.reference}, medians of {pairs} pairs'])
 
 
-def read_speed(out: str) -> dict[str, dict[str, float | None]]:
-    """Reads what :func:`measure_speed` wrote to a folder; empty if it wrote nothing."""
+def read_speed(spec: Spec, out: str) -> dict[str, dict[str, Any]]:
+    """Reads what :func:`measure_speed` wrote to a folder.
+
+    Args:
+        spec: The comparison.
+        out: Its folder.
+
+    Returns:
+        The ratios by entry, without those of an entry that the SPEC has otherwise now.
+    """
     file = Path(out, SPEED)
-    found: dict[str, dict[str, float | None]] = {}
+    found: dict[str, dict[str, Any]] = {}
     if file.is_file():
         found = json.loads(file.read_text(encoding='utf-8'))
-    return found
+    return {
+        entry: row
+        for entry, row in found.items()
+        if entry in spec.entries and row['setting'] == spec.setting(entry)
+    }
+
+
+def _device() -> str:
+    name = processor()
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f'{name}, {threads} thread{"s" * (threads > 1)}, torch {torch.__version__}'
 
 
 def _peak_alone(spec: Spec, entry: str) -> int:
@@ -117,6 +140,7 @@ class _Subject:
         loader = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False)
         set_random_seed(0)
         self._batch = next(iter(Runner.build_dataloader(loader, seed=0)))
+        self.batch_size = len(self._batch['inputs'])
 
     def time_of(self, kind: str) -> float:
         """Seconds of a training step or an inference."""

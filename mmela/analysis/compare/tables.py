@@ -27,10 +27,11 @@ def comparisons(spec: Spec, results: Results, metric: str) -> dict[str, Comparis
     return {entry: compare(values.get(entry, {}), reference) for entry in spec.entries}
 
 
-def validations_table(spec: Spec, results: Results) -> str:
-    """The metric at the last validations, unless they give the numbers of the test.
+def last_validations(spec: Spec, results: Results) -> dict[str, Comparison | None]:
+    """The entries beside the reference by their last validations.
 
-    On other images than the test's it is a second look: an interval does not cover their choice.
+    Of other images than the test's these are a second look: an interval does not cover the choice
+    of the images. Empty if they give the numbers of the test.
     """
     last = {
         entry: {
@@ -46,8 +47,14 @@ def validations_table(spec: Spec, results: Results) -> str:
         for seed, result in by_seed.items()
     ]
     table = comparisons(spec, last, spec.metric)
-    reference = table[spec.reference]
-    if reference is None or all(validated == tested for validated, tested in pairs):
+    is_same = all(validated == tested for validated, tested in pairs)
+    return {} if is_same or table[spec.reference] is None else table
+
+
+def validations_table(spec: Spec, results: Results) -> str:
+    """What :func:`last_validations` says."""
+    table = last_validations(spec, results)
+    if not table:
         return ''
     decimals = decimals_of(table.values())
     lines = [
@@ -97,7 +104,7 @@ def metrics_table(spec: Spec, results: Results) -> str:
 
 
 def cost_table(
-    spec: Spec, costs: Mapping[str, Complexity], speed: Mapping[str, Mapping[str, float | None]]
+    spec: Spec, costs: Mapping[str, Complexity], speed: Mapping[str, Mapping[str, Any]]
 ) -> str:
     """Parameters, FLOPs, and the ratios of time and memory to the reference, as far as known."""
     if not costs and not speed:
@@ -108,17 +115,21 @@ def cost_table(
         '| entry | parameters | FLOPs | ' + ' | '.join(columns) + ' |',
         '|---|---|---|---|---|---|',
     ]
+    sizes = {f'{counts.shape[0]} x {counts.shape[1]}' for counts in costs.values()}
     for entry in spec.entries:
         counts, row = costs.get(entry), speed.get(entry, {})
         cells = [f'{counts.params:,}', f'{counts.flops / 1e6:,.1f} M'] if counts else ['', '']
+        if counts and len(sizes) > 1:
+            cells[1] += f' at {counts.shape[0]} x {counts.shape[1]}'
         ratios = (row.get(key) for key in ('step', 'inference', 'peak memory'))
         cells += ['' if ratio is None else f'{ratio:.3f}' for ratio in ratios]
         lines.append(f'| {entry} | ' + ' | '.join(cells) + ' |')
     if costs:
-        height, width = next(iter(costs.values())).shape
-        lines += ['', f'FLOPs are multiply-adds of one image of {height} x {width} pixels.']
+        of_size = f' of {sizes.pop()} pixels' if len(sizes) == 1 else ''
+        lines += ['', f'FLOPs are multiply-adds of one image{of_size}.']
     if speed:
-        lines += ['', f'Times and memory are ratios to {spec.reference}, medians of pairs.']
+        measured = '; '.join(sorted({str(row['measured']) for row in speed.values()}))
+        lines += ['', f'Times and memory are ratios to {spec.reference}, medians of {measured}.']
     else:
         lines += ['', 'Times and memory: not measured; `--speed` measures them.']
     return '\n'.join(lines) + '\n'
