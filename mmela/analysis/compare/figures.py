@@ -31,7 +31,7 @@ def differences_figure(spec: Spec, table: Mapping[str, Comparison | None]) -> An
         ax.errorbar(found.difference, row, xerr=half, fmt='o', color='black', capsize=3)
     ax.axvline(0, color='grey', linewidth=0.8)
     ax.set_yticks(range(len(shown)), [f'{e} ({f.seeds} seeds)' for e, f in shown.items()])
-    ax.invert_yaxis()
+    ax.set_ylim(len(shown) - 0.5, -0.5)
     ax.set_xlabel(f'{spec.metric}\ndifference to {spec.reference}, 95 % interval')
     return figure
 

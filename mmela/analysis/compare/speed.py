@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import statistics
 import time
 from collections.abc import Sequence
@@ -72,10 +73,11 @@ def measure_speed(
     Path(out).mkdir(parents=True, exist_ok=True)
     results = {**read_speed(spec, out), **results}
     Path(out, SPEED).write_text(json.dumps(results, indent=2), encoding='utf-8')
-    lines = [f'{"entry":<24} {"training step":>13} {"inference":>9} {"peak memory":>11}']
+    width = max(map(len, ('entry', *results)))
+    lines = [f'{"entry":<{width}} {"training step":>13} {"inference":>9} {"peak memory":>11}']
     for entry, row in results.items():
         memory = f'{row["peak memory"]:.3f}' if row['peak memory'] else 'GPU only'
-        lines.append(f'{entry:<24} {row["step"]:>13.3f} {row["inference"]:>9.3f} {memory:>11}')
+        lines.append(f'{entry:<{width}} {row["step"]:>13.3f} {row["inference"]:>9.3f} {memory:>11}')
     return '\n'.join([*lines, f'ratios to {spec.reference}, medians of {pairs} pairs'])
 
 
@@ -135,7 +137,9 @@ class _Subject:
             wrapper['type'] = 'OptimWrapper'
             wrapper.pop('loss_scale', None)
             wrapper.pop('dtype', None)
+        logging.disable(logging.INFO)  # MMEngine has a line for each parameter with its own rate
         self._optimizer = build_optim_wrapper(self._model, wrapper)
+        logging.disable(logging.NOTSET)
         MessageHub.get_current_instance().update_info('iter', 0)  # BatchSyncRandomResize asks
         loader = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False)
         set_random_seed(0)
