@@ -50,3 +50,20 @@ def test_all_entries_are_timed_on_one_batch(tiny_det, shapes_root, tmp_path, mon
     # what was measured of another network is not reported
     entries = {**spec.entries, 'ELA': {'model.backbone.plugins.0.cfg.variant': 'B'}}
     assert list(speed.read_speed(replace(spec, entries=entries), str(tmp_path))) == ['none']
+
+
+def test_images_of_unequal_sizes_are_padded_as_in_a_training(tiny_seg, shapes_root, tmp_path):
+    pipeline = load_config(tiny_seg).train_dataloader.dataset.pipeline
+    pipeline.insert(-1, {'type': 'RandomChoiceResize', 'scales': [(64, 64), (96, 96), (128, 128)]})
+    options = {
+        'train_dataloader.dataset.pipeline': pipeline,
+        'model.data_preprocessor.size': (128, 128),
+        'data_root': str(shapes_root),
+    }
+    spec = Spec(
+        tiny_seg, {'none': {'model.backbone.plugins': None}, 'ELA': {}}, 'none', 'x', options
+    )
+    subject = speed._Subject(spec, 'none')
+    assert len({image.shape for image in subject._batch['inputs']}) > 1
+    speed.measure_speed(spec, str(tmp_path), pairs=1)
+    assert list(speed.read_speed(spec, str(tmp_path))) == ['none', 'ELA']

@@ -8,6 +8,7 @@ import logging
 import statistics
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -145,19 +146,25 @@ class _Subject:
         set_random_seed(0)
         self._batch = next(iter(Runner.build_dataloader(loader, seed=0)))
         self.batch_size = len(self._batch['inputs'])
+        preprocessor = self._model.data_preprocessor
+        augments = getattr(preprocessor, 'batch_augments', None)
+        preprocessor.batch_augments = None
+        # as for a training, which pads images to one size where MMSegmentation's test refuses them
+        self._inference = preprocessor(deepcopy(self._batch), True)
+        preprocessor.batch_augments = augments
 
     def time_of(self, kind: str) -> float:
         """Seconds of a training step or an inference."""
+        self._model.train(kind == 'step')
+        batch = deepcopy(self._batch)  # a preprocessor may pad its labels in place
+        inputs, samples = self._inference['inputs'], self._inference.get('data_samples')
         self._wait()
         begun = time.perf_counter()
         if kind == 'step':
-            self._model.train()
-            self._model.train_step(self._batch, self._optimizer)
+            self._model.train_step(batch, self._optimizer)
         else:
-            self._model.eval()
             with torch.no_grad():
-                data = self._model.data_preprocessor(self._batch, False)
-                self._model(data['inputs'], data.get('data_samples'), mode='tensor')
+                self._model(inputs, samples, mode='tensor')
         self._wait()
         return time.perf_counter() - begun
 
