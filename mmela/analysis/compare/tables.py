@@ -129,7 +129,11 @@ def cost_table(
         lines += ['', f'FLOPs are multiply-adds of one image{of_size}.']
     if speed:
         measured = '; '.join(sorted({str(row['measured']) for row in speed.values()}))
-        lines += ['', f'Times and memory are ratios to {spec.reference}, medians of {measured}.']
+        lines += [
+            '',
+            f'Times and memory are ratios to {spec.reference}, medians of {measured}. The row of '
+            f'{spec.reference}, another network of the same config, shows how exact they are.',
+        ]
     else:
         lines += ['', 'Times and memory: not measured; `--speed` measures them.']
     return '\n'.join(lines) + '\n'
