@@ -144,6 +144,14 @@ def test_the_report_has_the_cost_of_each_entry(tmp_path):
     assert '| none | 1,000 | 2.0 M |' in page
     assert '| ELA-B | 1,010 | 2.0 M | 1.250 | 1.500 |' in page
     assert 'of one image of 32 x 64 pixels' in page and 'medians of pairs on a CPU' in page
+    assert 'how exact they are' not in page
+
+    speed['none'] = {**ratios, 'measured': 'pairs on a GPU', 'setting': spec.setting('none')}
+    (tmp_path / 'speed.json').write_text(json.dumps(speed))
+    write_report(spec, {}, 'spec.py', str(tmp_path), costs)
+    page = (tmp_path / 'report.md').read_text()
+    assert 'Times and memory of none are ratios to none, medians of pairs on a GPU.' in page
+    assert 'The row of none, another network of the same config' in page
 
     costs['ELA-B'] = replace(costs['ELA-B'], shape=(64, 64))
     write_report(spec, {}, 'spec.py', str(tmp_path), costs)

@@ -42,6 +42,10 @@ def test_the_copy_of_a_spec_stands_alone(tmp_path):
     assert Config.fromfile(copy).options == {'train_cfg.max_epochs': (1, 2)}
     assert list(Config.fromfile(copy).entries) == ['none', 'ELA-T']
 
+    (tmp_path / 'common.py').write_text("options = {'max_norm': float('inf')}\n")
+    with pytest.raises(UserError, match='options.*_base_'):
+        record(str(file), str(tmp_path / 'out'))
+
 
 def test_a_run_of_another_spec_is_not_continued(tmp_path):
     then = Spec('base.py', {'none': {}, 'ELA': {'a.b': 1}}, 'none', 'mIoU')

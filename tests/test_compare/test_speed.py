@@ -47,9 +47,11 @@ def test_all_entries_are_timed_on_one_batch(tiny_det, shapes_root, tmp_path, mon
     speed.measure_speed(spec, str(tmp_path), ['ELA'], pairs=1)
     again = speed.read_speed(spec, str(tmp_path))
     assert again['none'] == found['none'] and again['ELA'] != found['ELA']
-    # what was measured of another network is not reported
+    # what was measured of another network is not reported, nor what does not say of which
     entries = {**spec.entries, 'ELA': {'model.backbone.plugins.0.cfg.variant': 'B'}}
     assert list(speed.read_speed(replace(spec, entries=entries), str(tmp_path))) == ['none']
+    (tmp_path / speed.SPEED).write_text(json.dumps({'ELA': {'step': 1.0}}))
+    assert speed.read_speed(spec, str(tmp_path)) == {}
 
 
 def test_images_of_unequal_sizes_are_padded_as_in_a_training(tiny_seg, shapes_root, tmp_path):

@@ -39,6 +39,12 @@ def pretrained(model, tmp_path):
     return changed
 
 
+def own_backbone(model, init_cfg):
+    changed = Config(dict(model=model)).model
+    changed.backbone.init_cfg = init_cfg
+    return changed
+
+
 def changed_parts(before, after):
     weights = (name for name in before if name.endswith('conv.weight') and 'ela' not in name)
     return {name.split('.')[0] for name in weights if not torch.equal(before[name], after[name])}
@@ -55,6 +61,21 @@ def test_it_takes_over_all_that_the_networks_share(model):
 def test_a_backbone_that_one_of_them_loads_is_not_shared(model, pretrained, is_reference):
     models = (model, pretrained) if is_reference else (pretrained, model)
     assert changed_parts(*start(*models)) == {'neck', 'bbox_head'}
+
+
+def test_all_ways_to_name_a_pretrained_start_count(model, pretrained):
+    loaded = dict(pretrained.backbone.init_cfg)
+    start_of_stem = dict(loaded, prefix='stem.', name='stem')
+    for init_cfg, part in (
+        ([dict(type='Constant', layer='Linear', val=0), loaded], 'backbone'),
+        (dict(loaded, type='mmengine.Pretrained'), 'backbone'),
+        (dict(type='Constant', layer='Linear', val=0, override=start_of_stem), 'backbone.stem'),
+    ):
+        before, after = start(own_backbone(model, init_cfg), model)
+        for name in before:
+            if name.startswith(f'{part}.'):
+                assert torch.equal(before[name], after[name])
+        assert {'neck', 'bbox_head'} <= changed_parts(before, after)
 
 
 def test_a_backbone_that_both_load_is_shared(pretrained):

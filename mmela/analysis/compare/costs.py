@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import platform
 import re
@@ -14,6 +15,7 @@ from mmengine.utils.dl_utils import collect_env
 from mmela.analysis.compare.spec import Spec
 from mmela.analysis.complexity import Complexity, measure
 from mmela.distributions import DISTRIBUTIONS, distribution_of
+from mmela.errors import UserError
 
 ENVIRONMENT = 'environment.json'
 #: A random number, and a page of compiler flags.
@@ -49,15 +51,17 @@ def record(spec_file: str, out: str) -> str:
 
     Returns:
         The copy.
+
+    Raises:
+        UserError: If a SPEC with ``_base_`` cannot be written out.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / 'spec.py'
     if copy.resolve() != Path(spec_file).resolve():
         text = Path(spec_file).read_text(encoding='utf-8')
-        if re.search(r'_base_\s*=|read_base\(', text):  # relative to the folder of the SPEC
-            values = Config.fromfile(spec_file).to_dict()
-            text = ''.join(f'{key} = {pformat(values[key], sort_dicts=False)}\n' for key in values)
+        if re.search(r'^_base_\s*=', text, re.MULTILINE):  # relative to the folder of the SPEC
+            text = _written_out(spec_file)
         copy.write_text(text, encoding='utf-8')
     if (folder / ENVIRONMENT).exists():  # where it began; each result names its processor
         return str(copy)
@@ -72,6 +76,24 @@ def record(spec_file: str, out: str) -> str:
     }
     (folder / ENVIRONMENT).write_text(json.dumps(environment, indent=2), encoding='utf-8')
     return str(copy)
+
+
+def _written_out(spec_file: str) -> str:
+    """A SPEC with the names that it has from its ``_base_``."""
+    text = ''
+    for key, value in Config.fromfile(spec_file).to_dict().items():
+        if not key.startswith('_'):
+            written = pformat(value, sort_dicts=False)
+            try:
+                ast.literal_eval(written)
+            except (SyntaxError, ValueError):  # inf, or an object of a class
+                raise UserError(
+                    f'{spec_file}: expected numbers, strings, lists and dicts in {key}, since the '
+                    f'runs of a SPEC with _base_ read a copy written out; got {written}. Write the '
+                    'SPEC without _base_.'
+                ) from None
+            text += f'{key} = {written}\n'
+    return text
 
 
 def processor() -> str:

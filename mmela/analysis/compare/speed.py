@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def read_speed(spec: Spec, out: str) -> dict[str, dict[str, Any]]:
     return {
         entry: row
         for entry, row in found.items()
-        if entry in spec.entries and row['setting'] == spec.setting(entry)
+        if entry in spec.entries and row.get('setting') == spec.setting(entry)
     }
 
 
@@ -146,18 +147,12 @@ class _Subject:
         set_random_seed(0)
         self._batch = next(iter(Runner.build_dataloader(loader, seed=0)))
         self.batch_size = len(self._batch['inputs'])
-        preprocessor = self._model.data_preprocessor
-        augments = getattr(preprocessor, 'batch_augments', None)
-        preprocessor.batch_augments = None
-        # as for a training, which pads images to one size where MMSegmentation's test refuses them
-        self._inference = preprocessor(deepcopy(self._batch), True)
-        preprocessor.batch_augments = augments
 
     def time_of(self, kind: str) -> float:
         """Seconds of a training step or an inference."""
         self._model.train(kind == 'step')
         batch = deepcopy(self._batch)  # a preprocessor may pad its labels in place
-        inputs, samples = self._inference['inputs'], self._inference.get('data_samples')
+        inputs, samples = (None, None) if kind == 'step' else self._preprocessed
         self._wait()
         begun = time.perf_counter()
         if kind == 'step':
@@ -167,6 +162,17 @@ class _Subject:
                 self._model(inputs, samples, mode='tensor')
         self._wait()
         return time.perf_counter() - begun
+
+    @cached_property
+    def _preprocessed(self) -> tuple[Any, Any]:
+        """The batch of an inference; only then, as a training step's peak does not have it."""
+        preprocessor = self._model.data_preprocessor
+        augments = getattr(preprocessor, 'batch_augments', None)
+        preprocessor.batch_augments = None
+        # as for a training, which pads images to one size where MMSegmentation's test refuses them
+        data = preprocessor(deepcopy(self._batch), True)
+        preprocessor.batch_augments = augments
+        return data['inputs'], data.get('data_samples')
 
     def _wait(self) -> None:
         if self._device.type == 'cuda':

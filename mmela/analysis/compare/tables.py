@@ -128,12 +128,21 @@ def cost_table(
         of_size = f' of {sizes.pop()} pixels' if len(sizes) == 1 else ''
         lines += ['', f'FLOPs are multiply-adds of one image{of_size}.']
     if speed:
-        measured = '; '.join(sorted({str(row['measured']) for row in speed.values()}))
-        lines += [
-            '',
-            f'Times and memory are ratios to {spec.reference}, medians of {measured}. The row of '
-            f'{spec.reference}, another network of the same config, shows how exact they are.',
-        ]
+        by_machine: dict[str, list[str]] = {}
+        for entry, row in speed.items():
+            by_machine.setdefault(row['measured'], []).append(entry)
+        for measured, named in by_machine.items():
+            of_these = f' of {", ".join(named)}' if len(by_machine) > 1 else ''
+            lines += [
+                '',
+                f'Times and memory{of_these} are ratios to {spec.reference}, medians of '
+                f'{measured}.',
+            ]
+        if spec.reference in speed:
+            lines[-1] += (
+                f' The row of {spec.reference}, another network of the same config, shows how '
+                'exact they are.'
+            )
     else:
         lines += ['', 'Times and memory: not measured; `--speed` measures them.']
     return '\n'.join(lines) + '\n'

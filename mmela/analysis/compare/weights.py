@@ -69,11 +69,21 @@ class ReferenceWeightsHook(Hook):
 
 def _pretrained(network: nn.Module) -> dict[str, Any]:
     """What the parts of a network load by ``init_cfg``, by their name."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, module in network.named_modules():
-        given = getattr(module, 'init_cfg', None) or ()
-        steps = [given] if isinstance(given, Mapping) else given
-        loaded = [dict(step) for step in steps if step.get('type') == 'Pretrained']
-        if loaded:
-            found[name] = loaded
+        for step in _steps(getattr(module, 'init_cfg', None)):
+            # an override is for one layer of the module
+            parts = [(name, step)] + [
+                (f'{name}.{part["name"]}'.lstrip('.'), part)
+                for part in _steps(step.get('override'))
+            ]
+            for part_name, part in parts:
+                kind = part.get('type') or ''
+                kind = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+                if kind in ('Pretrained', 'PretrainedInit'):
+                    found.setdefault(part_name, []).append(dict(part))
     return found
+
+
+def _steps(given: Any) -> list[Mapping[str, Any]]:
+    return [given] if isinstance(given, Mapping) else list(given or ())
